@@ -20,7 +20,7 @@ from benchmarks.measure import Row, silence
 
 CROWD, ROUNDS = 20, 3
 HOOKS = Path(checks.__file__).resolve().parents[2]
-SCRIPT = "from mflux_port.__main__ import run; run()"  # starts as the installed command does
+SCRIPT = "from mflux_port.__main__ import run; run()"  # started like the installed command
 
 
 def rows() -> list[Row]:

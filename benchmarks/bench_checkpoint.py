@@ -1,4 +1,5 @@
-"""``inspect``, ``draft`` and ``ledger`` on headers alone: CPU time after imports and peak memory, by tensors and shards.
+"""``inspect``, ``draft`` and ``ledger`` on headers alone: CPU time after imports and peak memory, by tensors and
+shards.
 
 Every measurement runs in a separate process.
 """
@@ -52,8 +53,8 @@ def _rows_of(name: str, found: dict) -> list[Row]:
             table.append(Row(what, one["cpu"] * 1000, "ms", LIMIT if bound else None))
             table.append(Row(f"{what}, peak of the process", one["peak"], "MB", 150 if bound else None))
             table.append(Row(f"{what}, memory added by it", one["added"], "MB"))
-    # Ten times the tensors may take ten times as long. The limit allows a tenth more for names that are a digit longer
-    # and for tables that no longer fit the processor's caches. Anything worse than linear would take twice or a hundred
+    # Ten times the tensors may take ten times as long. The limit allows 10% more, for names that are a digit longer and
+    # for tables that no longer fit the processor's caches. Anything worse than linear would take twice or a hundred
     # times as long.
     large, small = found[name, 20_000, 20], found[name, 2_000, 20]
     what = f"{name}, 20,000 tensors / 2,000"

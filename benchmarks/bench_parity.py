@@ -60,7 +60,7 @@ def rows() -> list[Row]:
 
 
 def measure(home: Path) -> dict[str, float]:
-    """Seconds of the constant parts, and for each level how many times as long a step takes as without recording.
+    """Seconds of the constant parts, and for each level the time of a step divided by that without recording.
 
     Runs in an environment with torch and diffusers.
     """
@@ -118,7 +118,8 @@ class Clock:
         pipe.scheduler.step = timed
 
     def steps(self, runs: dict[str, Callable[[], None]]) -> dict[str, float]:
-        """Seconds of one step in each of the runs, which take turns: the fastest of a run, the median over the rounds.
+        """Seconds of one step in each of the alternating runs: the fastest step of a run, then the median over the
+        rounds.
 
         A step takes milliseconds: other work on the machine makes some steps many times slower, and none faster.
         """

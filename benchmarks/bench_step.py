@@ -57,7 +57,7 @@ def measure(name: str) -> float:
     _must_agree(name, _array(ours()), _array(theirs()))
     sides = {"drafted": mx.compile(ours), "own": mx.compile(theirs)}
     actions = {key: Action(lambda run=run: mx.eval(run())) for key, run in sides.items()}
-    # Other programs on the machine do not change CPU time; a GPU's work is not in it.
+    # Other programs on the machine do not change CPU time; it does not include a GPU's work.
     clock = time.process_time if mx.default_device() == mx.Device(mx.cpu) else time.perf_counter
     times = medians(actions, clock=clock)
     return times["drafted"] / times["own"]
@@ -99,7 +99,7 @@ def _drafted(name: str):
 
 
 def _step(port, inputs: dict) -> Callable:
-    """A step as a port's loop takes it: what is the same in every step is computed before the first."""
+    """A step as in a port's loop: what is the same in every step is computed before the first."""
     once = getattr(port, "get_rotary_embeddings", None)
     if once is not None:
         given = {argument: inputs[argument] for argument in inspect.signature(once).parameters}

@@ -1,4 +1,6 @@
-"""``mflux-port wire``: all surfaces of a port, on top of the interpreter's start, and with other ports in the registry."""
+"""``mflux-port wire``: all surfaces of a port, on top of the interpreter's start, and with other
+ports in the registry.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,7 @@ def _against_start(root: Path, timed: Path) -> dict[str, float]:
     shutil.copy2(project_root() / "copier.yml", project)
     env = {name: value for name, value in os.environ.items() if name not in BYTECODE}
     env["PYTHONPATH"] = str(project / "hooks")
-    script = "from mflux_port.__main__ import run; run()"  # starts as the installed command does
+    script = "from mflux_port.__main__ import run; run()"  # started like the installed command
     command = [sys.executable, "-c", script, "wire", "fresh"]
     run = partial(subprocess.run, check=True, cwd=timed, env=env, stdout=subprocess.DEVNULL)
     port = _answer(timed, "fresh")

@@ -1,4 +1,6 @@
-"""Start a rule: its function, its failing example and its row in the checklist, each with a TODO that the tests report."""
+"""Start a rule: its function, its failing example and its row in the checklist, each with a TODO
+that the tests report.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ _ROW = "| TODO: what the guide or an issue asks | {id} |"
 
 
 def add(project: Path, id: str) -> list[str]:
-    """Write the three parts of the rule ``id``. Returns a line per part. Raises ValueError for an id that cannot be used."""
+    """Write the three parts of the rule ``id``.
+
+    Returns a line per part. Raises ValueError for an id that cannot be used.
+    """
     if not re.fullmatch(r"[A-Z]{3}[0-9]{2}", id) or id[:3] not in GROUPS:
         raise ValueError(f"{id} is not a rule id: use one of {', '.join(GROUPS)} and two digits")
     module = GROUPS[id[:3]]

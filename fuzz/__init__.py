@@ -2,8 +2,9 @@
 
 Linux only: ``uv run --group fuzz python -m fuzz header``.
 
-A target is a module with ``one(data)``, which raises for an input that is handled wrongly, with ``WORDS`` that are put
-into inputs whole, and with the size of its ``LONGEST`` input. ``corpus/<target>`` has the inputs that are kept.
+A target is a module with ``one(data)``, which raises for an input that is handled wrongly, with ``WORDS`` that are
+inserted into inputs unchanged, and with the size of its ``LONGEST`` input. ``corpus/<target>`` has the inputs that are
+kept.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Copier's migrations: one step of an update. Arguments: the step, then those of that step in ``mflux_port.update.steps``."""
+"""Copier's migrations: one step of an update.
+
+Arguments: the step, then the arguments of that step in ``mflux_port.update.steps``.
+"""
 
 import sys
 from pathlib import Path

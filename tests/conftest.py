@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("quick", max_examples=25, deadline=None, phases=phases)
     settings.register_profile("full", max_examples=300, deadline=None, phases=phases)
     settings.load_profile("quick" if "not full" in config.option.markexpr else "full")
-    # Every core has its own worker: the threads of PyTorch in one would only wait for those in another.
+    # Every core has its own worker: PyTorch threads in one would only wait for those in another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
         # Hundreds of tests start Copier: without bytecode, each start compiles Copier and all that it imports.
@@ -62,7 +62,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log) -> ByFile:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_configuration(tmp_path_factory) -> None:
-    """Git and Copier run without the settings of the person who runs the tests."""
+    """Git and Copier ignore the settings of the person who runs the tests."""
     home = tmp_path_factory.mktemp("configuration")
     (home / "gitconfig").write_text(
         "[user]\n\tname = mflux-port\n\temail = mflux-port@localhost\n[commit]\n\tgpgsign = false\n"
@@ -84,7 +84,7 @@ def pristine(tmp_path_factory) -> Callable[[str], Path]:
     def make(version: str = releases.NEWEST) -> Path:
         if version not in made:
             root = releases.checkout(version, tmp_path_factory.mktemp("pristine") / f"mflux-{version}")
-            # One pack in place of a file for each object: hundreds of tests copy the checkout.
+            # One pack file instead of a file per object, because hundreds of tests copy the checkout.
             subprocess.run(["git", "-C", str(root), "repack", "-a", "-d", "--quiet"], check=True)
             made[version] = root
         return made[version]
@@ -150,7 +150,10 @@ def installed() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def mflux_port() -> Callable[..., subprocess.CompletedProcess]:
-    """``mflux_port("wire", "foo", cwd=root)``: the command as a person runs it. What it prints as JSON must be documented."""
+    """``mflux_port("wire", "foo", cwd=root)``: the command as a person runs it.
+
+    What it prints as JSON must be documented.
+    """
 
     def run(*arguments: object, cwd: Path, python: Path | None = None, **more) -> subprocess.CompletedProcess:
         environment = {**os.environ, "PYTHONPATH": str(PROJECT / "hooks"), **more.pop("env", {})}
@@ -168,7 +171,7 @@ def mflux_port() -> Callable[..., subprocess.CompletedProcess]:
 
 @pytest.fixture
 def diffusers_folder(tmp_path) -> Path:
-    """A pipeline's folder with one transformer, a VAE's config and a tokenizer; tests put the weights there."""
+    """A pipeline's folder with one transformer, a VAE's config and a tokenizer; tests add the weights."""
     root = tmp_path / "pipeline"
     index = {"_class_name": "NovaPipeline", "transformer": ["diffusers", "NovaTransformer2DModel"]}
     (root / "transformer").mkdir(parents=True)

@@ -35,13 +35,13 @@ class Done(subprocess.CompletedProcess):
 
 
 def run(command: list[str], cwd: Path, env: Mapping[str, str], given: str = "", stubs: str = "") -> Done:
-    """What ``subprocess.run`` returns for ``[python, script, …]`` or ``[python, "-m", module, …]``.
+    """The same result as ``subprocess.run`` for ``[python, script, …]`` or ``[python, "-m", module, …]``.
 
     ``stubs``: a folder that the imports also need.
     ``seconds`` of the result are its CPU time, without the imports. To measure memory, use ``subprocess.run``.
     """
     if sys.platform != "linux":  # macOS' own libraries do not survive a fork
-        return _fresh(command, cwd, env, given)
+        return fresh(command, cwd, env, given)
     process = _process(command[0], stubs)
     with tempfile.TemporaryDirectory() as folder:
         streams = [str(Path(folder, name)) for name in ("in", "out", "err")]
@@ -58,7 +58,7 @@ def run(command: list[str], cwd: Path, env: Mapping[str, str], given: str = "", 
     return done
 
 
-def _fresh(command: list[str], cwd: Path, env: Mapping[str, str], given: str) -> Done:
+def fresh(command: list[str], cwd: Path, env: Mapping[str, str], given: str) -> Done:
     before = _used(resource.RUSAGE_CHILDREN)
     ran = subprocess.run(command, input=given, cwd=cwd, env=env, capture_output=True, text=True)
     done = Done(command, ran.returncode, ran.stdout, ran.stderr)

@@ -1,4 +1,6 @@
-"""Every command prints JSON with the documented fields. (In every other test, the fixture ``mflux_port`` looks at them.)"""
+"""Every command prints JSON with the documented fields. (In every other test, the fixture ``mflux_port`` looks at
+them.)
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ def root(pristine, tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_fields_of(form, root, mflux_port):
+def test_fields_are_documented(form, root, mflux_port):
     done = mflux_port(*FORMS[form], "--json", cwd=root)
     assert done.returncode in (0, 1), done.stderr
     facts_of(form, done.stdout)

@@ -1,4 +1,4 @@
-"""The names that follow from a port's answers, and answers files that the questions would have refused."""
+"""The names that follow from a port's answers, and answers files that the questions would refuse."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ANSWERS = {
 }
 
 
-def test_names_that_follow():
+def test_derived_names():
     port = port_from_answers(ANSWERS)
 
     assert port.folder == "src/mflux/models/nova_image"
@@ -55,7 +55,7 @@ def test_names_that_follow():
     }
 
 
-def test_entry_has_the_family_values_where_it_says_nothing():
+def test_entry_inherits_the_family_values():
     first, second = port_from_answers(ANSWERS).checkpoints
 
     assert (first.steps, first.guidance, first.supports_guidance) == (8, 1.0, False)
@@ -64,14 +64,14 @@ def test_entry_has_the_family_values_where_it_says_nothing():
     assert second.config == {"transformer_overrides": {"num_layers": 2}}
 
 
-def test_entry_without_guidance_runs_at_one():
+def test_entry_without_guidance_has_guidance_one():
     entries = [{"key": "nova", "hf_repo": "a/b"}, {"key": "fast", "hf_repo": "a/c", "supports_guidance": False}]
     answers = {**ANSWERS, "guidance": 4.0, "supports_guidance": True, "checkpoints": entries}
 
     assert [entry.guidance for entry in port_from_answers(answers).checkpoints] == [4.0, 1.0]
 
 
-def test_fields_that_follow_from_the_components():
+def test_fields_derived_from_the_components():
     answers = {**ANSWERS, "scheduler": "flow_match_euler_discrete", "text_encoder": "clip"}
     entry = {"key": "nova", "hf_repo": "a/b"}
 
@@ -104,7 +104,7 @@ def test_missing_answer_is_named(name):
 
 
 @pytest.mark.parametrize("model", ["../foo", "foo/bar", "", "Foo", ".."])
-def test_a_path_is_not_a_model(model, tmp_path):
+def test_path_is_not_a_model_name(model, tmp_path):
     with pytest.raises(PortError, match="not a package name"):
         load_port(tmp_path, model)
 

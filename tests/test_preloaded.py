@@ -1,4 +1,4 @@
-"""A script in a copy of the preloaded process behaves as in a process of its own, and leaves nothing behind."""
+"""A script in a copy of the preloaded process behaves as in a separate process, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if sys.argv[2] == "signal":
 @pytest.mark.full
 @pytest.mark.parametrize("end", ["well", "code", "text", "error", "signal"])
 @pytest.mark.parametrize("start", [("script.py",), ("-m", "script")], ids=["script", "module"])
-def test_it_is_what_a_process_of_its_own_gives(tmp_path, start, end):
+def test_result_equals_that_of_a_separate_process(tmp_path, start, end):
     (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "beside.py").write_text("")
     python = str(releases.environment(releases.NEWEST, ("diffusers==0.42.*",)))

@@ -1,7 +1,8 @@
-"""Draw docs/tour/report.png: `picture.py CHECKPOINT PORTING_FOLDER OUTPUT`, with a Python that has torch, diffusers and MLX.
+"""Draw docs/tour/report.png: `picture.py CHECKPOINT PORTING_FOLDER OUTPUT`, with a Python that has torch, diffusers and
+MLX.
 
-A smooth random field goes through the VAE of the reference and through the port's: encode, then decode. From left to right:
-the field, the reference's result, the port's, the difference, and the difference amplified.
+A smooth random field goes through the VAE of the reference and through the port's: encode, then decode. From left to
+right: the field, the reference's result, the port's, the difference, and the difference amplified.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def main(checkpoint: Path, porting: Path, output: Path) -> None:
 
     field = smooth_field()
     theirs, own = through_reference(checkpoint, field), through_port(porting, checkpoint, field)
-    scale = np.abs(theirs).max()  # with random weights, values leave this range
+    scale = np.abs(theirs).max()  # with random weights, values exceed this range
     theirs, own = theirs / scale, own / scale
     pictures = [to_picture(field), to_picture(theirs), to_picture(own), difference(theirs, own),
                 difference(theirs, own, AMPLIFIED)]  # fmt: skip
@@ -34,7 +35,7 @@ def main(checkpoint: Path, porting: Path, output: Path) -> None:
 
 
 def smooth_field() -> np.ndarray:
-    """(1, 3, SIDE, SIDE) in -1..1: waves of few periods with random directions and phases."""
+    """(1, 3, SIDE, SIDE) in -1..1: low-frequency waves with random directions and phases."""
     random = np.random.default_rng(42)
     y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE * 2 * np.pi
     waves = [

@@ -1,6 +1,6 @@
-"""Play the README's run and record its output: `uv run python docs/tour/record.py`.
+"""Run the README's commands and record their output: `uv run python docs/tour/record.py`.
 
-The README holds a block between `<!-- tour: NAME -->` and `<!-- end -->` for each step. A test plays the run again and
+The README holds a block between `<!-- tour: NAME -->` and `<!-- end -->` for each step. A test repeats the run and
 compares everything except the figures. The steps run in an environment made for them, because on Linux `uv run` would
 install the CUDA build in the checkout.
 """
@@ -91,7 +91,7 @@ def _run(python: Path, where: Path, command: list[str]) -> str:
 
 
 def draw(scratch: Path) -> None:
-    """Draw the picture of the README from the played run."""
+    """Draw the README's picture from the recorded run."""
     python = releases.environment(releases.NEWEST, TOOLS)
     script = str(PROJECT / "docs/tour/picture.py")
     _run(python, scratch / "mflux", [script, "../vega", "porting/vega", str(PICTURE)])

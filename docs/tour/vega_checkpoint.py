@@ -1,6 +1,7 @@
 """Write the checkpoint of the README's run: `vega_checkpoint.py FOLDER TOY_TOKENIZER`, where diffusers is installed.
 
-A Z-Image pipeline with small random networks. Only its VAE is full size, because mflux's VAE class hard-codes its sizes.
+A Z-Image pipeline with small random networks. Only its VAE is full size, because mflux's VAE class hard-codes its
+sizes.
 """
 
 import json

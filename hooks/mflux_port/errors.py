@@ -25,7 +25,7 @@ def one_line(text: str) -> str:
 
 
 def format_error(error: object) -> str:
-    """An error as one printable line; a long one loses its middle."""
+    """An error as one printable line; a long one is shortened in the middle."""
     half = _MAX_LENGTH // 2
     text = str(error)
     if len(text) > 8 * _MAX_LENGTH:

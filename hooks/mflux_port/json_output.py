@@ -30,12 +30,13 @@ FIELDS: dict[str, dict[str, str]] = {
         "components": "list of components: `name`, `class`, `parameters`, `bytes`, `tensors`, `dtypes`, `notes` and more",
         "tokenizers": "list of folder names",
         "scheduler": "the scheduler's class",
-        "answers": "by question: `value`, `why`, and `known`, which is false for a value to look up",
+        "answers": "by question: `value`, `why`, and `known`, which is false for a value to look up. `text_encoders`, "
+        "`folders` and `size_multiple` are there if they are not the default; no checkpoint answers `skip_quantization`",
         "reused": "list of sentences: which parts mflux has already",
         "to_port": "list of sentences: what must be ported",
     },
     "inspect --sizes": {
-        "readme": "the README that has the sizes now",
+        "readme": "the README into which the sizes were written",
         "repo": "the repo id",
         "bytes": "size on disk by name: `download`, `8-bit copy`",
     },
@@ -86,7 +87,7 @@ FIELDS: dict[str, dict[str, str]] = {
 
 
 def print_json(form: str, facts: dict) -> None:
-    """Print one object for a form of a command, a key of FIELDS."""
+    """Print one object for ``form``, a key of FIELDS."""
     print(json.dumps({"schema": SCHEMA, "command": form.split()[0], **facts}, indent=1))
 
 

@@ -1,4 +1,4 @@
-"""Start and end of a process. Most run for less than a second, so memory is not worth freeing."""
+"""Start and end processes. Most processes run for less than a second, so memory is not worth freeing."""
 
 import gc
 import os

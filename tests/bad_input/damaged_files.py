@@ -1,4 +1,4 @@
-"""Safetensors files that are cut off, or have a wrong header: each function makes one and returns words of the error."""
+"""Safetensors files that are cut off or have a wrong header: each function makes one and returns words of the error."""
 
 from __future__ import annotations
 

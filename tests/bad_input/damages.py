@@ -25,7 +25,7 @@ def folder(name: str) -> Damage:
 
 
 def loop(name: str) -> Damage:
-    """Make the file a link to itself, which nobody can read."""
+    """Make the file a link to itself, which cannot be read."""
 
     def damage(world: World) -> None:
         remove(world.path(name))

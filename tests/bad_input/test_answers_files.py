@@ -31,7 +31,7 @@ CHANGED = [
     ("a class of Python's", {"class_name": "None"}, "class_name is 'None', a name that is taken"),
     ("a class with a base", {"class_name": "Nova(object)"}, "class_name is"),
     ("a class far too long", {"class_name": "N" * 41}, "at most 40 characters"),
-    ("a display name of two lines", {"display_name": "Nova\n## x"}, r"display_name is 'Nova\n## x'; write letters"),
+    ("a display name with two lines", {"display_name": "Nova\n## x"}, r"display_name is 'Nova\n## x'; write letters"),
     ("a display name with quotes", {"display_name": 'No"va'}, "display_name is"),
     ("a display name with a link", {"display_name": "x](http://y)"}, "display_name is"),
     ("a display name with Jinja", {"display_name": "{{ 7 * 7 }}"}, "display_name is"),
@@ -44,7 +44,7 @@ CHANGED = [
     ("a repo with dots", {"hf_repo": "a../b..c"}, "hf_repo is 'a../b..c'"),
     ("a pipeline with two dots", {"reference_pipeline": "a..b"}, "reference_pipeline is 'a..b'"),
     ("a pipeline that is empty", {"reference_pipeline": ""}, "reference_pipeline is ''"),
-    # numbers and yes or no
+    # numbers and booleans
     ("steps that are text", {"steps": "8"}, "steps is '8'; write a whole number from 1 to 1000"),
     ("steps that are half", {"steps": 2.5}, "steps is 2.5; write a whole number"),
     ("steps that are true", {"steps": True}, "steps is True; write a whole number"),
@@ -73,30 +73,30 @@ CHANGED = [
     ("variants in a list", {"variants": [["txt2img"]]}, "variants is [['txt2img']]"),
     # the checkpoints
     ("checkpoints that are text", {"checkpoints": "nova"}, "checkpoints is 'nova'; write it as a list"),
-    ("checkpoints that are one entry", {"checkpoints": ENTRY}, "write it as a list"),
+    ("checkpoints that are a single entry", {"checkpoints": ENTRY}, "write it as a list"),
     ("no checkpoints", {"checkpoints": []}, "`checkpoints` is empty"),
     ("an entry that is text", {"checkpoints": ["nova"]}, "entry is 'nova'; write it as"),
     ("an entry without a repo", {"checkpoints": [{"key": "nova"}]}, "entry 1 has no answer 'hf_repo'"),
     ("an entry without a key", {"checkpoints": [ENTRY, {"hf_repo": "a/b"}]}, "entry 2 has no answer 'key'"),
-    ("two entries with one key", {"checkpoints": [ENTRY, ENTRY]}, "two entries of checkpoints have the same key"),
-    ("two entries with one function", TWINS, "have the same key, or the same function"),
+    ("two entries with the same key", {"checkpoints": [ENTRY, ENTRY]}, "two entries of checkpoints have the same key"),
+    ("two entries with the same function", TWINS, "have the same key, or the same function"),
     ("a key that is a list", entry(key=["nova"]), "entry 1, key is ['nova'], which is not text"),
     ("a key of digits", entry(key="5"), "starting with a letter"),
     ("a key of Python's", entry(key="class"), "no function can be called 'class'"),
     ("a key of two lines", entry(key="nova\nx"), "entry 1, key is"),
-    ("a repo of an entry with a quote", entry(hf_repo='a/b"'), "entry 1 (nova), hf_repo is"),
+    ("an entry's repo with a quote", entry(hf_repo='a/b"'), "entry 1 (nova), hf_repo is"),
     ("aliases that are text", entry(aliases="abc"), "aliases is 'abc'; write a list of names"),
     ("aliases that are a mapping", entry(aliases={"abc": 1}), "aliases is {'abc': 1}"),
     ("an alias with a blank", entry(aliases=["no va"]), "an alias is 'no va'"),
     ("an alias that is a number", entry(aliases=[2.1]), "an alias is 2.1, which is not text"),
-    ("steps of an entry that are half", entry(steps=2.5), "entry 1 (nova), steps is 2.5"),
-    ("no steps of an entry", entry(steps=0), "entry 1 (nova), steps is 0"),
+    ("fractional steps of an entry", entry(steps=2.5), "entry 1 (nova), steps is 2.5"),
+    ("an entry without steps", entry(steps=0), "entry 1 (nova), steps is 0"),
     ("guidance of an entry that is not a number", entry(guidance=float("nan")), "entry 1 (nova), guidance is nan"),
     ("a flag of an entry that is text", entry(supports_guidance="no"), "supports_guidance is 'no'"),
-    ("a variant that is not there", entry(variant="video"), "has variant 'video'; `variants` lists txt2img"),
+    ("an unknown variant", entry(variant="video"), "has variant 'video'; `variants` lists txt2img"),
     ("a variant with code", entry(variant="edit\nimport os"), "has variant"),
-    ("a command of an entry that ends a table", entry(cli_name='x"\n[evil]'), "entry 1 (nova), cli_name is"),
-    ("a command of an entry that is a list", entry(cli_name=["x"]), "cli_name is ['x'], which is not text"),
+    ("an entry's command that ends a table", entry(cli_name='x"\n[evil]'), "entry 1 (nova), cli_name is"),
+    ("an entry's command that is a list", entry(cli_name=["x"]), "cli_name is ['x'], which is not text"),
     ("a revision that is a branch", entry(revision="main"), "revision is 'main'; write a commit of 40 hex digits"),
     ("sizes that are a list", entry(transformer_overrides=[1]), "transformer_overrides is [1]; write a mapping"),
     (
@@ -104,7 +104,7 @@ CHANGED = [
         entry(transformer_overrides={"num_layers": "4); f("}),
         "num_layers of transformer_overrides is",
     ),
-    ("a size that has no name", entry(text_encoder_overrides={"a b": 1}), "text_encoder_overrides is {'a b': 1}"),
+    ("a size without a name", entry(text_encoder_overrides={"a b": 1}), "text_encoder_overrides is {'a b': 1}"),
     ("a size that is not a number", entry(transformer_overrides={"a": float("nan")}), "'transformer_overrides' is nan"),
     ("a size with a line end", entry(transformer_overrides={"a": "x\ny"}), r"'transformer_overrides' is 'x\ny'"),
     ("a shift without end", entry(sigma_base_shift=float("inf")), "'sigma_base_shift' is inf"),
@@ -157,7 +157,7 @@ def refused_by_all(world: World, capsys, words: str, but: str = "") -> None:
 
 
 @pytest.mark.parametrize(("change", "words"), [pytest.param(*case[1:], id=case[0]) for case in CHANGED])
-def test_answers_that_no_question_lets_through(world, capsys, change, words):
+def test_answers_that_no_question_accepts(world, capsys, change, words):
     world.answer(**change)
     refused_by_all(world, capsys, words)
 
@@ -169,13 +169,13 @@ def test_answers_that_are_missing(world, capsys, name):
 
 
 @pytest.mark.parametrize(("data", "words"), [pytest.param(*case[1:], id=case[0]) for case in FILES])
-def test_answers_that_are_no_answers(world, capsys, data, words):
+def test_files_without_answers(world, capsys, data, words):
     world.write(ANSWERS, data)
     refused_by_all(world, capsys, words, but="status" if b"<<<<" in data else "")  # status reports conflicts separately
 
 
 @pytest.mark.parametrize(("text", "words"), [pytest.param(*case[1:], id=case[0]) for case in ENTRIES])
-def test_entries_that_are_not_plain(world, capsys, text, words):
+def test_checkpoint_entries_that_are_not_plain_values(world, capsys, text, words):
     world.answer(checkpoints=...)
     path = world.path(ANSWERS)
     path.write_text(f"{path.read_text()}checkpoints:\n- key: nova\n  hf_repo: acme/Nova\n  {text}\n")
@@ -188,7 +188,7 @@ def test_entries_that_are_not_plain(world, capsys, text, words):
     ("change", "words"),
     [pytest.param(*case[1:], id=case[0]) for case in CHANGED if next(iter(case[1])) not in ("model", "class_name")],
 )
-def test_an_update_replaces_no_answer(world, capsys, monkeypatch, change, words):
+def test_update_refuses_an_answer_that_copier_would_replace(world, capsys, monkeypatch, change, words):
     world.answer(**change)
     world.commit()
     before = world.written()
@@ -200,7 +200,7 @@ def test_an_update_replaces_no_answer(world, capsys, monkeypatch, change, words)
 
 
 @pytest.mark.parametrize("answer", ["display_name", "guidance", "variants", "checkpoints", "_commit"])
-def test_an_update_from_the_command_line(world, capsys, answer):
+def test_update_command_refuses(world, capsys, answer):
     _, change, words = next(case for case in CHANGED if next(iter(case[1])) == answer)
     world.answer(**change)
     world.commit()
@@ -208,7 +208,7 @@ def test_an_update_from_the_command_line(world, capsys, answer):
 
 
 @pytest.mark.parametrize("case", [case for case in FILES if case[0] in ("a bracket left open", "no text", "a list")])
-def test_an_update_of_a_broken_file(world, capsys, case):
+def test_update_refuses_a_broken_answers_file(world, capsys, case):
     world.write(ANSWERS, case[1])
     world.commit()
     refused(world, capsys, ["update", "nova"], (case[2], ANSWERS), out=UPDATE)

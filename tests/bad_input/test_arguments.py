@@ -96,7 +96,7 @@ def test_empty_words(world, capsys, typed):
     refused(world, capsys, typed, ("package name" if typed[0] in ("check", "wire") else "is not a checkpoint; type",))
 
 
-def test_a_checkout_that_is_a_loop(world, capsys):
+def test_checkout_that_is_a_link_to_itself(world, capsys):
     (world.home / "loop").symlink_to("loop")
     refused(world, capsys, ["wire", "nova", "--checkout", "../loop"], ("is not an mflux checkout",))
 

@@ -23,7 +23,7 @@ BAD = [
     ("a folder for the answers", folder("porting/nova/answers.yml"), ("cannot use", "answers.yml", "Is a directory"), WIRING),
     ("answers that cannot be read", loop("porting/nova/answers.yml"), ("cannot use", "answers.yml", "symbolic link"), WIRING),
     ("a file for porting", holds("porting", b"x"), ("answers.yml is missing",), WIRING),
-    ("a file for the port's folder", holds("porting/nova", b"x"), ("answers.yml is missing",), WIRING),
+    ("a file in place of the port's folder", holds("porting/nova", b"x"), ("answers.yml is missing",), WIRING),
     # shared files that cannot be read
     *((f"a folder for {name}", folder(name), ("cannot use", name, "Is a directory"), WIRING)
       for name in ("README.md", "CHANGELOG.md", ".gitignore", RUNNER, RECORD)),
@@ -63,7 +63,7 @@ BAD = [
     ("a .git that leads nowhere", both(gone(".git"), holds(".git", b"gitdir: /nowhere/at/all")),
      (".git does not name a git folder (/nowhere/at/all)",), WIRING),
     ("an invalid HEAD", holds(".git/HEAD", b"nonsense"), ("an update needs a git checkout",), ("update nova",)),
-    ("a tree that is not clean", ends("README.md", b"mine\n"), ("1 uncommitted change (README.md)", "commit first"), ("update nova",)),
+    ("a dirty tree", ends("README.md", b"mine\n"), ("1 uncommitted change (README.md)", "commit first"), ("update nova",)),
     ("nothing to restore", lambda world: None, ("no update was interrupted", "nothing to restore"), ("update --restore",)),
     # links to places outside the checkout: their targets must not be written
     *((f"{name} outside the checkout", outside(name), (name, "is a link to a place outside the checkout"), commands)

@@ -31,7 +31,7 @@ def test_bad_checkpoints(world, capsys, damage):
     assert not (folder / "ran").exists()
 
 
-def test_a_draft_looks_at_all_components_first(world, capsys):
+def test_draft_checks_all_components_first(world, capsys):
     # The key list covers the whole checkpoint, so an invalid VAE must be found before the transformer is written.
     write_raw(world.checkpoint / "vae" / FILE, b"[]")
     index = json.loads((world.checkpoint / "model_index.json").read_text()) | {"vae": ["diffusers", "AutoencoderKL"]}
@@ -52,7 +52,7 @@ def limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (400 * 2**20, 400 * 2**20))
 
 
-def test_a_loop_of_folders_ends(mflux_port, pipeline):
+def test_loop_of_folders_is_refused(mflux_port, pipeline):
     write_header(pipeline / f"transformer/{BASE}.safetensors", TRANSFORMER)
     (pipeline / "transformer" / "again").symlink_to(pipeline)
     done = mflux_port("inspect", "--json", pipeline, cwd=pipeline)
@@ -66,7 +66,7 @@ def test_no_such_checkpoint(mflux_port, tmp_path, where):
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
 
 
-def test_text_of_a_checkpoint_cannot_write_lines(mflux_port, pipeline):
+def test_text_in_a_checkpoint_cannot_add_lines_to_the_output(mflux_port, pipeline):
     write_header(pipeline / f"transformer/{BASE}.safetensors", TRANSFORMER)
     index = {"_class_name": "Nova\nPipeline\x1b[31m", "transformer": ["diffusers", "X"]}
     (pipeline / "model_index.json").write_text(json.dumps(index))

@@ -45,7 +45,7 @@ LORAS = [
     ("an unknown type", raw({"a": ENTRY | {"dtype": "Q8_0"}}), "has the unknown type 'Q8_0'"),
     ("data cut off", raw({"a": ENTRY}, 2), "holds 2 bytes of data and lists 4"),
     ("a name of two lines", raw({"a\nb": ENTRY}), r"'a\nb' is not a valid tensor name"),
-    ("two tensors in one place", raw({"a": ENTRY, "b": ENTRY}), "overlaps another's"),
+    ("two tensors at the same offset", raw({"a": ENTRY, "b": ENTRY}), "overlaps another's"),
 ]
 
 
@@ -63,7 +63,7 @@ def test_loras_that_are_pickles(world, capsys, suffix):
     )
 
 
-def test_the_second_lora_is_the_bad_one(world, capsys):
+def test_a_bad_second_lora_is_refused(world, capsys):
     write_header(world.home / "good.safetensors", {"a.lora_A.weight": (1, 1)})
     lora(b"")(world)
     command = ["ledger", "nova", "--lora", "../good.safetensors", "../a.safetensors"]
@@ -92,7 +92,7 @@ def test_bad_key_lists(world, capsys, data, words):
     refused(world, capsys, ["ledger", "nova"], (words, "write the key list again"))
 
 
-def test_a_key_list_whose_lines_add_up(world, capsys, monkeypatch):
+def test_key_list_that_expands_to_too_many_names(world, capsys, monkeypatch):
     monkeypatch.setattr(keylist, "_LIMIT", 100)
     world.write(KEYS, "[files]\na.{0-60}\nb.{0-60}\n")
     refused(world, capsys, ["ledger", "nova"], ("line 3 lists more than 100 names",))
@@ -107,7 +107,11 @@ WAIVED = [
     ("another section", b"vae: {tensors: {a: not used}}\n", "may have the sections ledger and parity"),
     ("a section that is a mapping", b"ledger: {component: vae}\n", "ledger must be a list of entries"),
     ("an entry that is text", b"ledger: [vae]\n", "entry 1 of ledger needs component"),
-    ("an entry of both sides", b"ledger:\n- {component: vae, tensor: a, parameter: b, reason: c}\n", "needs component"),
+    (
+        "an entry with both sides",
+        b"ledger:\n- {component: vae, tensor: a, parameter: b, reason: c}\n",
+        "needs component",
+    ),
     ("another side", b"ledger:\n- {component: vae, weight: a, reason: c}\n", "entry 1 of ledger needs component"),
     ("no reason", b"ledger:\n- {component: vae, tensor: a}\n", "entry 1 of ledger needs component"),
     (
@@ -151,17 +155,17 @@ READMES = [
 
 
 @pytest.mark.parametrize(("damage", "words"), [pytest.param(*case[1:], id=case[0]) for case in READMES])
-def test_bad_readmes(world, capsys, damage, words):
+def test_readmes_without_the_sentence_for_sizes(world, capsys, damage, words):
     damage(world)
     refused(world, capsys, ["inspect", "../checkpoint", "--sizes", "nova"], words)
 
 
-def test_a_copy_that_mflux_save_did_not_write(world, capsys):
+def test_copy_that_was_not_made_by_mflux_save(world, capsys):
     command = ["inspect", "../checkpoint", "--sizes", "nova", "--saved", "../checkpoint"]
     refused(world, capsys, command, ("../checkpoint is not a quantized copy made by mflux-save",))
 
 
-def test_a_readme_outside_the_checkout(world, capsys):
+def test_readme_that_links_outside_the_checkout(world, capsys):
     target = world.home / "README.md"
     world.path(README).rename(target)
     world.path(README).symlink_to(target)

@@ -47,11 +47,11 @@ BAD = [
     ("a class of Python's", {"class_name": "None"}, f"None {PYTHON}"),
     ("a class far too long", {"class_name": "V" * 41}, "has 41 characters"),
     ("a display name with quotes", {"display_name": 'Ve"ga'}, "type letters, digits, spaces"),
-    ("a display name of two lines", {"display_name": "Vega\n## x"}, "type letters, digits, spaces"),
+    ("a display name with two lines", {"display_name": "Vega\n## x"}, "type letters, digits, spaces"),
     ("a display name with a link", {"display_name": "x](http://y)"}, "type letters, digits, spaces"),
     ("a display name with braces", {"display_name": "{% raw %}"}, "type letters, digits, spaces"),
     ("a display name with a backslash", {"display_name": "Ve\\nga"}, "type letters, digits, spaces"),
-    ("a display name that turns around", {"display_name": "Vega \u202egnp"}, "type letters, digits, spaces"),
+    ("a display name that reverses the text direction", {"display_name": "Vega \u202egnp"}, "type letters, digits, spaces"),
     ("a display name far too long", {"display_name": "V" * 61}, "has 61 characters"),
     ("a command with a semicolon", {"cli_name": "vega; ls"}, "type lower case letters, digits, hyphens and dots"),
     ("a command that is a path", {"cli_name": "../vega"}, "type lower case letters, digits, hyphens and dots"),
@@ -74,7 +74,7 @@ BAD = [
     ("guidance that is not a number", {"guidance": float("nan")}, "must be a number from 0 to 100|type a number"),
     # the checkpoints
     ("checkpoints that are text", {"checkpoints": "vega"}, "type a YAML list with at least one entry"),
-    ("checkpoints that are one entry", {"checkpoints": ENTRY}, "type a YAML list with at least one entry"),
+    ("checkpoints that are a single entry", {"checkpoints": ENTRY}, "type a YAML list with at least one entry"),
     ("no checkpoints", {"checkpoints": []}, "type a YAML list with at least one entry"),
     ("an entry that is text", {"checkpoints": ["vega"]}, "entry 1 has no key or no hf_repo"),
     ("an entry without a repo", {"checkpoints": [{"key": "vega"}]}, "entry 1 has no key or no hf_repo"),
@@ -89,25 +89,25 @@ BAD = [
     ("aliases that are text", entry(aliases="vega-a"), "aliases of vega must be a list of texts"),
     ("aliases that are a mapping", entry(aliases={"vega": 1}), "aliases of vega must be a list of texts"),
     ("an alias far too long", entry(aliases=["v" * 51]), "longer than 50 characters"),
-    ("steps of an entry that are half", entry(steps=2.5), "steps of vega must be a whole number"),
-    ("steps of an entry that are true", entry(steps=True), "steps of vega must be a whole number"),
+    ("fractional steps of an entry", entry(steps=2.5), "steps of vega must be a whole number"),
+    ("boolean steps of an entry", entry(steps=True), "steps of vega must be a whole number"),
     ("a million steps of an entry", entry(steps=10**6), "steps of vega must be a whole number from 1 to 1000"),
     ("guidance of an entry that is text", entry(guidance="4"), "guidance of vega must be a number"),
-    ("guidance of an entry without end", entry(guidance=float("inf")), "guidance of vega must be a number"),
+    ("infinite guidance of an entry", entry(guidance=float("inf")), "guidance of vega must be a number"),
     ("a flag of an entry that is text", entry(supports_guidance="no"), "supports_guidance of vega must be true or false"),
-    ("a variant that is not there", entry(variant="video"), "variant of vega must be txt2img or edit"),
-    ("a command of an entry with a quote", entry(cli_name='x"\n[evil]'), "cli_name of vega must be lower case"),
+    ("an unknown variant", entry(variant="video"), "variant of vega must be txt2img or edit"),
+    ("an entry's command with a quote", entry(cli_name='x"\n[evil]'), "cli_name of vega must be lower case"),
     ("a revision that is a branch", entry(revision="main"), "must be a commit of 40 hex digits"),
     ("sizes that are a list", entry(transformer_overrides=[1]), "transformer_overrides of vega must be a mapping"),
     ("a size that is code", entry(text_encoder_overrides={"a b": 1}), "in text_encoder_overrides of vega is not a keyword"),
     ("a count of blocks that is code", entry(transformer_overrides={"num_layers": "4); f("}), "num_layers in transformer_overrides of vega must be a whole number"),
-    ("a count of layers that is half", entry(text_encoder_overrides={"num_hidden_layers": 2.5}), "must be a whole number from 1 to 10000"),
+    ("a fractional count of layers", entry(text_encoder_overrides={"num_hidden_layers": 2.5}), "must be a whole number from 1 to 10000"),
     ("a size with a quote", entry(transformer_overrides={"a": 'x"'}), "transformer_overrides of vega must be plain words"),
     ("a size without end", entry(transformer_overrides={"a": float("inf")}), "transformer_overrides of vega must be a number"),
-    ("two entries with one key", {"checkpoints": [ENTRY, ENTRY]}, "two entries have the same key"),
+    ("two entries with the same key", {"checkpoints": [ENTRY, ENTRY]}, "two entries have the same key"),
     # invalid choices, and choices that exclude each other
     ("a VAE that is not there", {"vae": "dc"}, "Invalid choice"),
-    ("an encoder that is not there", {"text_encoder": "bert"}, "Invalid choice"),
+    ("an unknown encoder", {"text_encoder": "bert"}, "Invalid choice"),
     ("an unknown variant", {"variants": ["video"]}, "Invalid choice"),
     ("variants without txt2img", {"variants": ["edit"]}, "txt2img is always included"),
     ("an edit without the variant", entry(variant="edit"), "add edit to the variants"),
@@ -159,14 +159,14 @@ def test_answers_that_are_refused(world, plain, answers, words):
 def test_answers_that_do_not_fit_the_checkout(world, plain, capfd, answers, words):
     with world.unchanged():
         said = error_of(plain, world.root, answers, tasks=True)
-    # A question refuses it, or the last step of the copy does.
+    # Either a question or the last step of the copy refuses it.
     printed = capfd.readouterr().err.splitlines()
     assert words in (printed[-1] if printed else said)
     assert not printed or printed[-1].startswith("mflux-port: ")
 
 
 @pytest.mark.parametrize("where", ["an empty folder", "another project"])
-def test_folders_that_are_no_checkout(world, plain, where):
+def test_folders_that_are_not_a_checkout(world, plain, where):
     folder = world.home / "elsewhere"
     folder.mkdir()
     if where == "another project":
@@ -176,7 +176,7 @@ def test_folders_that_are_no_checkout(world, plain, where):
     assert "is not an mflux checkout; run this in the root of a clone of mflux" in said.splitlines()[-1]
 
 
-# The folder that is a link to another place.
+# The folder that is replaced by a link to another place.
 LINKS = ["src/mflux/models", "src/mflux/models/vega", "porting", "porting/vega", "tests", "tests/cli"]
 
 
@@ -193,7 +193,7 @@ def test_folders_outside_the_checkout(world, plain, name):
     assert "is a link to a place outside the checkout:" in said.splitlines()[-1] and name in said
 
 
-def test_a_link_where_a_file_goes_is_left(world, plain):
+def test_link_in_place_of_a_file_is_kept(world, plain):
     target = world.home / "mine.py"
     target.write_text("# mine\n")
     world.path("tests/cli/test_vega_command.py").symlink_to(target)
@@ -206,7 +206,7 @@ TYPED = [{"model": "Vega"}, {"cli_name": "z-image"}, {"checkpoints": [{"key": "v
 
 
 @pytest.mark.parametrize("change", [TYPED[0], *(pytest.param(change, marks=pytest.mark.full) for change in TYPED[1:])])
-def test_as_a_person_types_it(world, plain, copy_port, change):
+def test_command_line_refuses_in_one_line(world, plain, copy_port, change):
     """The same with the command: it fails, its last line is our message, and nothing is written."""
     with world.unchanged():
         done = copy_port(world.root, **{**NEW, **change})

@@ -1,4 +1,5 @@
-"""Parity recordings, calibrations, waivers and arguments that the port's scripts cannot use: one line, before MLX is loaded.
+"""Parity recordings, calibrations, waivers and arguments that the port's scripts cannot use: one line, before MLX is
+loaded.
 
 Cases that need the reference's libraries (another family's checkpoint, NaN in the reference) are in
 tests/parity/test_bad_input.py.
@@ -75,11 +76,11 @@ RECORDINGS = [
     ("an event of three", event("a/b/in/0", [2, 2], 1), "the table of events has another form"),
     ("an event without stage", event("a", [2, 2], 1, ""), "the table of events has another form"),
     ("an event without a stride", event("a/b/in/0", [2, 2], 0, ""), "the table of events has another form"),
-    ("an event of half a size", event("a/b/in/0", [2.5], 1, ""), "the table of events has another form"),
+    ("an event with a fractional size", event("a/b/in/0", [2.5], 1, ""), "the table of events has another form"),
     ("an event without values", event("a/b/in/0", [2, 2], 1, ""), "nothing holds the values of a/b/in/0"),
     ("an event with another's shape", event("a/b/in/0", [4], 1, EVENTS[0][0]), "nothing holds the values of a/b/in/0"),
-    ("an event of values that are not there", event("a/b/in/0", [2, 2], 1, "x/y/in/0"), "nothing holds the values of"),
-    ("two events of one name", {"events": [EVENTS[0], EVENTS[0]]}, "two events have one name"),
+    ("an event with missing values", event("a/b/in/0", [2, 2], 1, "x/y/in/0"), "nothing holds the values of"),
+    ("two events with the same name", {"events": [EVENTS[0], EVENTS[0]]}, "two events have one name"),
     ("a tensor without offsets", tensor(data_offsets=None), "has no place in the file"),
     ("a tensor that runs back", tensor(data_offsets=[16, 0]), "has -16 bytes, not what its shape needs"),
     ("a tensor of an unknown type", tensor(dtype="F8"), "has no place in the file"),
@@ -101,7 +102,7 @@ FILES = [
     ("a calibration with other content", GAPS, b"\xff\xfe", "is not a calibration"),
     ("waivers that are not YAML", "waivers.yml", b"[", "waivers.yml is not YAML"),
     ("waivers with other content", "waivers.yml", b"\xff\xfe", "waivers.yml is not YAML"),
-    ("waivers with a month too many", "waivers.yml", b"parity:\n- limit: 2024-13-01\n", "waivers.yml is not YAML"),
+    ("waivers with an invalid month", "waivers.yml", b"parity:\n- limit: 2024-13-01\n", "waivers.yml is not YAML"),
     ("waivers without a section", "waivers.yml", b"- module: a\n", "waivers.yml may have the sections ledger and parity"),
     ("waivers of another section", "waivers.yml", b"vae: []\n", "waivers.yml may have the sections ledger and parity"),
     ("a section that is a mapping", "waivers.yml", b"parity: {module: a}\n", "parity must be a list"),
@@ -140,7 +141,7 @@ ARGUMENTS = [
     ("two claims", (MFLUX, "--lora", "--image"), "not allowed with argument"),
     ("a claim in bfloat16", (MFLUX, "--lora", "--dtype", "bfloat16"), "leave out --dtype bfloat16"),
     ("a claim and a stage", (MFLUX, "--quantize", "8", "--stage", "loop"), "--quantize is judged in float32, in a separate run; leave out --stage"),
-    ("a claim without its recording", (MFLUX, "--training"), "training.safetensors is missing; run run_reference.py --training first"),
+    ("a claim without its recording", (MFLUX, "--training"), "training.safetensors is missing; run `uv run porting/nova/run_reference.py --training` first"),
     ("another prompt", (MFLUX, "--prompt", "b"), "the reference ran with prompt 'a fox', not 'b'"),
     ("another size", (MFLUX, "--size", "128"), "the reference ran with width 64, not 128"),
     ("an unknown device", (MFLUX, "--device", "foo"), "argument --device: invalid choice: 'foo'"),
@@ -199,7 +200,7 @@ def test_bad_recordings(answers, place, words):
     assert words in lines[0], lines[0]
 
 
-def test_the_recording_that_the_cases_damage_is_sound(answers):
+def test_undamaged_recording_is_accepted(answers):
     """The script gets as far as loading MLX, which is not installed in the environment of these tests."""
     code, _, err, _ = answers[-1]
     assert code is None and "No module named 'mlx'" in err, err

@@ -1,4 +1,5 @@
-"""Run inside an environment with diffusers and transformers: which files they load from a folder, and which files ``inspect`` reads.
+"""Run inside an environment with diffusers and transformers: which files they load from a folder, and which files
+``inspect`` reads.
 
 Every file holds one number, which no other file holds, so a loaded model shows which file it came from.
 """
@@ -86,7 +87,7 @@ CASES = {
         "bf16",
     ),
 }
-# The names that diffusers wrote before it used those of transformers.
+# The names that diffusers used before it adopted those of transformers.
 OLDER = {
     "an older sharded variant": (
         [("{base}-{{number:05d}}-of-00002.fp16.safetensors", "{base}.safetensors.fp16.index.json")],

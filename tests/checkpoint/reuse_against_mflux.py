@@ -66,7 +66,7 @@ def defaults_of(entry, fields: dict) -> dict:
         if key not in fields or fields[key] is inspect.Parameter.empty:
             continue
         expected = entry["absent"].get(key, value)
-        described = key in entry["absent"] and " " in str(expected)  # the value in words, which mflux does not use
+        described = key in entry["absent"] and " " in str(expected)  # the name of the value, which mflux does not use
         sound = not same(fields[key], value) if described else same(fields[key], expected)
         if not sound and key not in ("layer_types", "no_rope_layers"):
             wrong[key] = repr(fields[key])[:80]

@@ -118,7 +118,7 @@ def test_wrong_input_is_one_line(case, mflux_port, root):
     assert _readme(root) == before
 
 
-def test_figure_of_another_repo_is_not_taken():
+def test_figure_of_another_repo_is_not_replaced():
     text = "`a/b` (b): soon. `a/c` (c): the download takes (not measured yet)."
 
     with pytest.raises(PortError, match="has no `a/b` followed by"):

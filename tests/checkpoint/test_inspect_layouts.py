@@ -45,7 +45,7 @@ def test_single_file(mflux_port, diffusers_folder):
     assert facts["to_port"][0] == "transformer: NovaTransformer2DModel, 7 tensors"
 
 
-def test_a_gemma_of_another_size_brings_its_attention_scale(diffusers_folder):
+def test_gemma_of_another_size_sets_its_attention_scale(diffusers_folder):
     write_header(diffusers_folder / f"transformer/{BASE}.safetensors", TRANSFORMER)
     sizes = {"hidden_size": 3584, "query_pre_attn_scalar": 224, "attn_logit_softcapping": 50.0}
     config = {"model_type": "gemma2", **sizes, "max_position_embeddings": 8192}
@@ -61,21 +61,21 @@ def test_a_gemma_of_another_size_brings_its_attention_scale(diffusers_folder):
 
 
 @pytest.mark.parametrize("index", [True, False])
-def test_shards_give_what_one_file_gives(mflux_port, diffusers_folder, index):
+def test_shards_give_the_same_tensors_as_one_file(mflux_port, diffusers_folder, index):
     write_sharded(diffusers_folder / "transformer", TRANSFORMER, 3, BASE, index)
     part = parts_of(inspected(mflux_port, diffusers_folder))["transformer"]
     assert (part["tensors"], part["files"]) == (7, 3)
     assert part["notes"] == ([] if index else ["shards without an index; all of them are read"])
 
 
-def test_without_a_plain_checkpoint_the_variant_is_read(mflux_port, diffusers_folder):
+def test_variant_is_read_if_there_is_no_plain_checkpoint(mflux_port, diffusers_folder):
     write_header(diffusers_folder / f"transformer/{BASE}.fp16.safetensors", TRANSFORMER, "F16")
     part = parts_of(inspected(mflux_port, diffusers_folder))["transformer"]
     assert (part["variant"], part["dtypes"]) == ("fp16", {"F16": 1.0})
     assert part["notes"] == ["only the fp16 variant is there"]
 
 
-def test_the_variant_beside_a_plain_checkpoint_is_named_and_not_read(mflux_port, diffusers_folder):
+def test_variant_next_to_a_plain_checkpoint_is_reported_but_not_read(mflux_port, diffusers_folder):
     folder = diffusers_folder / "transformer"
     write_header(folder / f"{BASE}.fp16.safetensors", TRANSFORMER, "F16")
     write_sharded(folder, TRANSFORMER, 2, BASE)
@@ -110,7 +110,7 @@ def test_everything_in_one_file(mflux_port, tmp_path):
     assert {name: part["tensors"] for name, part in parts.items()} == {"transformer": 7, "vae": 1, "text_encoder": 1}
 
 
-def test_a_snapshot_of_the_cache_says_repo_and_revision(mflux_port, diffusers_folder, tmp_path):
+def test_cache_snapshot_gives_repo_and_revision(mflux_port, diffusers_folder, tmp_path):
     write_header(diffusers_folder / f"transformer/{BASE}.safetensors", TRANSFORMER)
     home = tmp_path / "models--acme--Nova-Image"
     snapshot = home / "snapshots" / ("a" * 40)
@@ -171,7 +171,7 @@ def test_answers_are_accepted_by_copier(mflux_port, references, pristine, tmp_pa
     assert entry["hf_repo"] == repo and entry["transformer_overrides"]
 
 
-def test_every_answer_has_a_comment_and_unknown_ones_say_so(mflux_port, references, tmp_path):
+def test_every_answer_has_a_comment_and_unknown_ones_are_marked(mflux_port, references, tmp_path):
     answers = tmp_path / "answers.yml"
     facts = inspected(mflux_port, references / "z_image-full", "-o", answers, "--repo", "acme/Nova")
     lines = answers.read_text().splitlines()
@@ -183,7 +183,7 @@ def test_every_answer_has_a_comment_and_unknown_ones_say_so(mflux_port, referenc
 
 
 @pytest.mark.parametrize("family", ["z_image-tiny", "flux2_klein-tiny", "qwen_image-tiny"])
-def test_without_a_repo_id_the_lost_sizes_and_shift_are_said(mflux_port, references, tmp_path, family):
+def test_missing_sizes_and_shift_are_reported_without_a_repo_id(mflux_port, references, tmp_path, family):
     said = "sigma shift; run inspect again with --repo ORG/NAME"
     for options, lost in (((), True), (("--repo", "acme/Nova"), False)):
         answers = tmp_path / f"{lost}.yml"
@@ -193,7 +193,7 @@ def test_without_a_repo_id_the_lost_sizes_and_shift_are_said(mflux_port, referen
         assert lost or "requires_sigma_shift" in answers.read_text()
 
 
-def test_sizes_of_every_component_reach_the_overrides(mflux_port, references):
+def test_sizes_of_every_component_are_in_the_overrides(mflux_port, references):
     facts = inspected(mflux_port, references / "flux2_klein-full", "--repo", "acme/Nova")
     entry = facts["answers"]["checkpoints"]["value"][0]
     assert entry["transformer_overrides"]["num_single_layers"] == 20
@@ -201,7 +201,7 @@ def test_sizes_of_every_component_reach_the_overrides(mflux_port, references):
     assert entry["requires_sigma_shift"] is True
 
 
-def test_a_component_that_is_listed_and_not_here_is_named(mflux_port, diffusers_folder):
+def test_missing_component_is_named(mflux_port, diffusers_folder):
     write_header(diffusers_folder / "transformer/model.safetensors", {"a.weight": (2, 2)})
     list_component(diffusers_folder, "vae", "diffusers", "AutoencoderKL")
     done = mflux_port("inspect", diffusers_folder, cwd=diffusers_folder)

@@ -26,7 +26,7 @@ def environment_of(tmp_path):
     return make
 
 
-def test_a_repo_gives_what_its_folder_gives(mflux_port, references, environment_of, tmp_path):
+def test_repo_gives_the_same_facts_as_its_folder(mflux_port, references, environment_of, tmp_path):
     folder = references / "flux2_klein-full"
     with hub(folder) as server:
         done = mflux_port("inspect", "--json", "acme/Nova", cwd=tmp_path, env=environment_of(server))
@@ -40,7 +40,7 @@ def test_a_repo_gives_what_its_folder_gives(mflux_port, references, environment_
     assert len(weights) == 7 and max(weights.values()) < 250_000, "16 GB of weights must not be sent"
 
 
-def test_a_repo_that_is_not_there(mflux_port, references, environment_of, tmp_path):
+def test_repo_that_does_not_exist(mflux_port, references, environment_of, tmp_path):
     with hub(references / "z_image-tiny") as server:
         done = mflux_port("inspect", "acme/Other", cwd=tmp_path, env=environment_of(server))
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
@@ -55,7 +55,7 @@ def test_unsound_weights_of_a_repo(mflux_port, references, environment_of, tmp_p
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "damaged safetensors file" in done.stderr
 
 
-def test_no_network_is_one_line(mflux_port, references, environment_of, tmp_path):
+def test_without_network_the_error_is_one_line(mflux_port, references, environment_of, tmp_path):
     with hub(references / "z_image-tiny") as server:
         environment = environment_of(server)
     done = mflux_port("inspect", "acme/Nova", cwd=tmp_path, env={**environment, "HF_ENDPOINT": "http://127.0.0.1:9"})
@@ -78,7 +78,7 @@ class _GatedHandler(_Handler):
 
 
 @pytest.mark.parametrize("family", ["z_image-tiny", "flux2_klein-tiny", "qwen_image-tiny"])
-def test_a_gated_repo_is_one_line(mflux_port, references, environment_of, tmp_path, family):
+def test_gated_repo_is_refused_in_one_line(mflux_port, references, environment_of, tmp_path, family):
     with hub(references / family, GatedHub) as server:
         done = mflux_port("inspect", "acme/Nova", cwd=tmp_path, env=environment_of(server))
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
@@ -93,9 +93,7 @@ def test_a_gated_repo_is_one_line(mflux_port, references, environment_of, tmp_pa
         (401, "RepoNotFound", "acme/Nova is not on the Hugging Face Hub"),
     ],
 )
-def test_a_repo_that_is_closed_as_a_whole_is_one_line(
-    mflux_port, references, environment_of, tmp_path, status, code, words
-):
+def test_private_repo_is_refused_in_one_line(mflux_port, references, environment_of, tmp_path, status, code, words):
     class Closed(_Handler):
         def do_GET(self):
             self._answer(status, b"{}", {"X-Error-Code": code})
@@ -141,7 +139,7 @@ def put_into_cache(folder, home, parts: list[str]):
 @pytest.mark.parametrize(
     "parts", [["transformer"], ["vae", "tokenizer", "scheduler"], ["text_encoder", "vae", "scheduler"]]
 )
-def test_offline_with_a_part_in_the_cache(mflux_port, references, tmp_path, parts):
+def test_offline_with_a_partial_cache(mflux_port, references, tmp_path, parts):
     put_into_cache(references / "z_image-tiny", tmp_path / "home", parts)
     offline = {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
     done = mflux_port("inspect", "acme/Nova", cwd=tmp_path, env=offline)
@@ -152,7 +150,7 @@ def test_offline_with_a_part_in_the_cache(mflux_port, references, tmp_path, part
     assert set(said.split(", ")) == missing
 
 
-def test_without_network_the_cache_is_offered(mflux_port, references, tmp_path, environment_of):
+def test_without_network_the_error_suggests_the_cache(mflux_port, references, tmp_path, environment_of):
     put_into_cache(references / "z_image-tiny", tmp_path / "home", ["transformer"])
     with hub(references / "z_image-tiny") as server:
         environment = environment_of(server) | {"HF_ENDPOINT": "http://127.0.0.1:9"}
@@ -161,7 +159,7 @@ def test_without_network_the_cache_is_offered(mflux_port, references, tmp_path, 
 
 
 @pytest.mark.parametrize(("terminal", "slow"), [(True, True), (True, False), (False, True)])
-def test_a_slow_connection_shows_how_far_it_is(monkeypatch, capsys, terminal, slow):
+def test_slow_connection_shows_its_progress(monkeypatch, capsys, terminal, slow):
     monkeypatch.setattr(sources.sys.stderr, "isatty", lambda: terminal, raising=False)
     source = object.__new__(sources.RemoteSource)
     source.repo, source.files = "acme/Nova", {"a/1.safetensors": 9, "a/2.safetensors": 9, "README.md": 3}

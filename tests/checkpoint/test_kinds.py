@@ -214,7 +214,7 @@ def test_a_wrapper_in_the_middle_of_names_is_left_out(diffusers_folder, part):
         ["encoder.layers.0.q.weight", "encoder.layers.1.q.weight"],
     ],
 )
-def test_what_is_no_wrapper_stays(names):
+def test_prefix_that_is_not_a_wrapper_stays(names):
     classified = classify(tensors(dict.fromkeys(names, W)))
     assert classified.kinds == [] and list(classified.loadable()) == names
 
@@ -237,7 +237,7 @@ def copies(plain: str, averaged: str) -> dict:
         MODEL | {f"{name}_ema": entry for name, entry in MODEL.items()},
     ],
 )
-def test_of_two_copies_one_is_taken(diffusers_folder, table):
+def test_only_one_of_two_copies_is_used(diffusers_folder, table):
     plain, both = drafted(diffusers_folder, MODEL), drafted(diffusers_folder, table)
     assert both.files == plain.files and len(both.mapping.targets) == len(plain.mapping.targets)
     assert not any("ema" in target.from_pattern or "teacher" in target.from_pattern for target in both.mapping.targets)
@@ -247,7 +247,7 @@ def test_of_two_copies_one_is_taken(diffusers_folder, table):
 
 
 @pytest.mark.parametrize("prefix", ["ema.", "ema_model.", "model.ema_model.", "teacher."])
-def test_averaged_weights_alone_are_said(diffusers_folder, prefix):
+def test_averaged_weights_alone_are_reported(diffusers_folder, prefix):
     table = {prefix + name: entry for name, entry in MODEL.items()} | {"step": ("I64", ()), "initted": ("BOOL", ())}
     (kind,) = classify(tensors(table)).kinds
     assert kind.id == "wrapper" and "averaged weights (EMA) are the only ones here" in kind.fix
@@ -272,7 +272,7 @@ def test_averaged_weights_without_dots_cannot_be_drafted(diffusers_folder, more)
         {"image_encoder.blocks.0.q.weight": W, "text_encoder.blocks.0.q.weight": W},
     ],
 )
-def test_what_only_sounds_like_a_copy_stays(table):
+def test_name_that_only_resembles_a_copy_stays(table):
     assert not classify(tensors(table)).waived
 
 
@@ -302,7 +302,7 @@ def test_an_adapter_that_is_not_merged_is_unresolved(diffusers_folder, table):
      ("oft_diag", "rescale"), ("w_norm", "b_norm"), ("processor.to_q_lora.down.weight", "processor.to_q_lora.up.weight"),
      ("lora_A.default.weight", "lora_B.default.weight", "lora_magnitude_vector.default.weight"), ("weight.set_weight",)],
 )  # fmt: skip
-def test_a_lora_file_is_no_checkpoint(names):
+def test_lora_file_is_not_a_checkpoint(names):
     table = {f"transformer.blocks.{n}.attn.to_q.{name}": ("BF16", (4, 4)) for n in range(2) for name in names}
     (kind,) = classify(tensors(table)).kinds
     assert kind.id == "LoRA file" and "ledger --lora" in kind.fix and set(kind.names) == set(table)
@@ -327,7 +327,7 @@ BESIDE = [
 
 
 @pytest.mark.parametrize(("kind", "table"), BESIDE)
-def test_a_file_that_only_adds_to_a_model_is_no_checkpoint(diffusers_folder, kind, table):
+def test_add_on_file_is_not_a_checkpoint(diffusers_folder, kind, table):
     (found,) = classify(tensors(table)).kinds
     assert found.id == kind and set(found.names) == set(table) and "checkpoint" in found.fix
     draft = drafted(diffusers_folder, table)
@@ -384,7 +384,7 @@ def test_another_layout_is_named_and_not_drafted(diffusers_folder, kind, number)
     [(64, 3, 3, 3), (8, 4, 3, 3), (64, 1, 3, 3), (64, 32, 1, 1), (320, 4, 1, 1), (96, 3, 3, 3, 3), (384, 192, 3, 1, 1),
      (5120, 16, 1, 2, 2), (1152, 4, 2, 2), (64, 64, 7), (8, 512, 512), (1536, 3, 14, 14)],
 )  # fmt: skip
-def test_a_convolution_of_torch_is_not_taken_for_mlx(shape):
+def test_torch_convolution_is_not_mistaken_for_mlx(shape):
     assert classify(tensors({"conv.weight": ("BF16", shape)} | MODEL)).kinds == []
 
 
@@ -402,11 +402,11 @@ def test_what_a_port_computes_is_waived_with_a_reason(name, entry):
 
 
 @pytest.mark.parametrize("name", ["position_ids", "step", "decay", "inv_freq", "sigmas"])
-def test_a_weight_of_such_a_name_is_loaded(name):
+def test_weight_with_the_same_name_is_loaded(name):
     assert classify(tensors(MODEL | {f"embed.{name}": W})).waived == {}
 
 
-def test_what_a_port_computes_and_its_reference_stores_is_loaded():
+def test_array_that_the_reference_stores_is_loaded():
     classified = classify(tensors(MODEL | {"rope.inv_freq": ("F32", (16,))}))
     assert "rope.inv_freq" not in classified.loadable() and "rope.inv_freq" in classified.loadable(["rope.inv_freq"])
 
@@ -415,6 +415,6 @@ def test_what_a_port_computes_and_its_reference_stores_is_loaded():
     "table",
     [{"a.weight": ("F64", (4, 4))}, {"scale": ("F64", ())}, {f"blocks.{n}.w.bias": ("F64", (8,)) for n in range(3)}],
 )
-def test_weights_of_64_bits_are_said(table):
+def test_weights_of_64_bits_are_reported(table):
     (kind,) = classify(tensors(MODEL | table)).kinds
     assert "64 bits, which MLX cannot read" in str(kind) and next(iter(table)) in str(kind) and not kind.blocks

@@ -24,7 +24,7 @@ def compared(diffusers_python, tmp_path_factory) -> dict:
 
 
 @pytest.mark.full
-def test_the_loaders_and_we_read_the_same_files(compared):
+def test_inspect_reads_the_same_files_as_the_loaders(compared):
     folders = compared["folders"]
     assert len(folders) >= 33
     for name, facts in folders.items():
@@ -56,7 +56,7 @@ def rename_shards(folder, names: list[str]) -> None:
     ],
 )
 @pytest.mark.parametrize("beside", ["", "other.safetensors", f"{BASE}-00004-of-00004.safetensors"])
-def test_an_index_decides_whatever_the_shards_are_called(diffusers_folder, names, beside):
+def test_index_decides_regardless_of_the_shards_names(diffusers_folder, names, beside):
     folder = diffusers_folder / "transformer"
     write_sharded(folder, TRANSFORMER, 3, BASE)
     rename_shards(folder, names)
@@ -82,7 +82,7 @@ def test_parts_without_an_index_are_read_together(tmp_path, names):
 
 
 @pytest.mark.parametrize("names", [["nova-2"], ["flux.1"], ["sd_xl_base_1.0"]])
-def test_a_number_in_the_name_of_one_file_is_no_part(tmp_path, names):
+def test_number_in_a_single_file_name_is_not_a_shard_number(tmp_path, names):
     write_header(tmp_path / f"{names[0]}.safetensors", TRANSFORMER)
     (component,) = open_checkpoint(str(tmp_path)).components.values()
     assert len(component.tensors) == 7
@@ -138,7 +138,7 @@ def test_custom_pipeline_code_is_named(tmp_path, mflux_port, entry, files, pipel
     ("folder", "module", "class_name"),
     [("transformer", "nova_model", "NovaNet"), ("unet", "unet_nova", "NovaUNet2D"), ("dit", "modeling", "NovaDiT")],
 )
-def test_a_component_of_the_repos_own_code_is_named(tmp_path, mflux_port, folder, module, class_name):
+def test_component_with_custom_code_is_named(tmp_path, mflux_port, folder, module, class_name):
     root = write_pipeline(tmp_path, {"_class_name": "NovaPipeline", folder: [module, class_name]}, [folder])
     (root / f"{folder}/{module}.py").write_text("raise SystemExit('must not run')\n")
     done = mflux_port("inspect", root, cwd=root)
@@ -156,7 +156,7 @@ def test_the_missing_parts_of_a_download_are_named(tmp_path, mflux_port, missing
     assert f"lacks {', '.join(missing)}, which model_index.json lists; download the rest" in done.stderr
 
 
-def test_a_folder_that_the_index_does_not_list_is_no_part_of_the_pipeline(tmp_path, mflux_port):
+def test_unlisted_folder_is_not_part_of_the_pipeline(tmp_path, mflux_port):
     index = {"_class_name": "P", "transformer": ["diffusers", "T"], "safety_checker": [None, None]}
     root = write_pipeline(tmp_path, index, ["transformer", "transformer_fp8", "safety_checker"])
     checkpoint = open_checkpoint(str(root))
@@ -175,7 +175,7 @@ def test_a_folder_that_the_index_does_not_list_is_no_part_of_the_pipeline(tmp_pa
         ("a.safetensors", b"\2\0\0\0\0\0\0\0{}", "holds no tensor; download the checkpoint again"),
     ],
 )
-def test_what_is_no_whole_safetensors_file_is_named(tmp_path, mflux_port, name, content, words):
+def test_incomplete_safetensors_file_is_named(tmp_path, mflux_port, name, content, words):
     (tmp_path / name).write_bytes(content)
     done = mflux_port("inspect", tmp_path, cwd=tmp_path)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and words in done.stderr
@@ -243,7 +243,7 @@ SINGLE = {f"model.diffusion_model.{name}": shape for name, shape in TRANSFORMER.
         ({"extra.weight": (2, 2)}, {"transformer": 7, "others": 1}),
     ],
 )  # fmt: skip
-def test_the_parts_of_an_all_in_one_file(tmp_path, more, parts):
+def test_parts_of_an_all_in_one_file(tmp_path, more, parts):
     checkpoint = open_checkpoint(str(write_header(tmp_path / "nova.safetensors", SINGLE | more)))
     assert {name: len(part.tensors) for name, part in checkpoint.components.items()} == parts
     assert checkpoint.text_encoders == [name for name in parts if name.startswith("text_encoder")]

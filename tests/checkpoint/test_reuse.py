@@ -76,7 +76,7 @@ def test_a_class_that_adds_a_module_is_not_reused():
 
 
 @pytest.mark.parametrize(("question", "choice"), CHOICES)
-def test_a_value_that_nobody_knows_is_named(question, choice):
+def test_unknown_value_is_named(question, choice):
     found, why = asked(question, choice, config_of(question, choice) | {"gated_everything": True})
     assert found == "own" and "gated_everything is True, which mflux's class does not have" in why
     assert asked(question, choice, config_of(question, choice) | {"gated_everything": False})[0] == choice
@@ -86,7 +86,7 @@ def test_a_value_that_nobody_knows_is_named(question, choice):
     ("question", "choice", "key"),
     [(q, c, key) for q, c in CHOICES for key in reuse_table()[q][c]["absent"] if key != "rope_type"],
 )
-def test_a_value_that_is_left_out_is_the_references(question, choice, key):
+def test_omitted_value_is_the_references_default(question, choice, key):
     config = config_of(question, choice)
     config.pop(key, None)
     found, why = asked(question, choice, config)
@@ -128,19 +128,19 @@ def test_scaled_positions_are_not_reused(rope, same):
         ("vae", "qwen", {"latents_std": [1.0] * 16}, "latents_std is"),
     ],
 )  # fmt: skip
-def test_lookalikes_are_own(question, choice, change, words):
+def test_similar_components_are_not_reused(question, choice, change, words):
     found, why = asked(question, choice, config_of(question, choice) | change)
     assert found == "own" and words in why
 
 
-def test_a_size_that_is_missing_is_named():
+def test_missing_size_is_named():
     config = config_of("text_encoder", "qwen3")
     del config["hidden_size"]
     assert asked("text_encoder", "qwen3", config) == ("own", "mflux's qwen3 differs: hidden_size is not in config.json")
 
 
 @pytest.mark.full
-def test_the_table_is_what_mflux_and_the_references_do(diffusers_python):
+def test_table_agrees_with_mflux_and_the_references(diffusers_python):
     printed = run_in(diffusers_python, HERE / "reuse_against_mflux.py", source=releases.source("0.24.0") / "src")
     facts = json.loads(printed.splitlines()[-1])
     assert facts.keys() == {choice for _, choice in CHOICES}

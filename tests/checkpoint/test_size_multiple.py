@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from mflux_port.checkpoint.inference import infer
+from mflux_port.checkpoint.layout import open_checkpoint
 from mflux_port.checkpoint.size_multiple import patch_of, pixels_of, size_multiple
 
+from tests.checkpoint.files import TRANSFORMER, write_header
+from tests.checkpoint.test_steps_and_guidance import put
 from tests.draft.glue.references import REFERENCES
 from tests.parity.families import FAMILIES
 from tests.parity.other_references import OTHERS
@@ -14,7 +18,7 @@ DEEP = {"latent_channels": 32, "encoder_block_out_channels": [128, 256, 512, 512
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_families_of_diffusers(name):
+def test_diffusers_families(name):
     vae, transformer = EVERY[name]["vae"][2], EVERY[name]["transformer"][2]
     wanted = 32 if name in ("hunyuan_image", "sana") else 16
     assert size_multiple(pixels_of(vae), patch_of(transformer, vae)) == wanted
@@ -35,5 +39,19 @@ def test_patches_and_pixels_multiply(vae, transformer, wanted):
     assert size_multiple(pixels_of(vae), patch_of(transformer, vae)) == wanted
 
 
-def test_a_vae_that_does_not_say_it():
-    assert pixels_of({"latent_channels": 4, "spatial_compression_ratio": "32"}) is None
+@pytest.mark.parametrize(
+    ("vae", "wanted", "known"),
+    [
+        ({"block_out_channels": [8] * 4, "latent_channels": 4}, 48, True),
+        ({"latent_channels": 4, "spatial_compression_ratio": "32"}, 16, False),  # it does not say it
+    ],
+)
+def test_the_answer_that_inspect_gives(diffusers_folder, vae, wanted, known):
+    write_header(diffusers_folder / "transformer/diffusion_pytorch_model.safetensors", TRANSFORMER)
+    write_header(diffusers_folder / "vae/diffusion_pytorch_model.safetensors", {"decoder.weight": (8, 8)})
+    put(diffusers_folder, "model_index.json", {name: ["diffusers", "Nova"] for name in ("transformer", "vae")})
+    put(diffusers_folder, "vae/config.json", vae)
+    put(diffusers_folder, "transformer/config.json", {"patch_size": 3, "in_channels": 4})
+    answer = infer(open_checkpoint(str(diffusers_folder)))["size_multiple"]
+    assert (answer.value, answer.known) == (wanted, known)
+    assert "vae/config.json" in answer.why or known

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+import yaml
 from mflux_port.checkpoint import pipeline_source
+from mflux_port.checkpoint.answers_file import answers_yaml
 from mflux_port.checkpoint.inference import infer
 from mflux_port.checkpoint.layout import open_checkpoint
 
@@ -38,7 +40,7 @@ def folder(diffusers_folder):
 
 
 @pytest.mark.parametrize(("file", "content", "question", "value", "words"), SIDE)
-def test_a_side_file_answers(folder, file, content, question, value, words):
+def test_side_file_gives_steps_and_guidance(folder, file, content, question, value, words):
     put(folder, file, content)
     answer = infer(open_checkpoint(str(folder)))[question]
     assert (answer.value, answer.known) == (value, True) and answer.why == f"{file}: {words}"
@@ -53,7 +55,7 @@ def test_a_side_file_answers(folder, file, content, question, value, words):
         ("generation_config.json", {"num_inference_steps": True}),
     ],
 )
-def test_what_is_no_such_fact_answers_nothing(folder, file, content):
+def test_unrelated_values_are_ignored(folder, file, content):
     put(folder, file, content)
     answers = infer(open_checkpoint(str(folder)))
     assert not answers["guidance"].known and not answers["steps"].known
@@ -70,7 +72,7 @@ class NovaPipeline:
 
 @pytest.mark.parametrize("scale", ["guidance_scale", "true_cfg_scale", "cfg_scale"])
 @pytest.mark.parametrize("kind", ["", ": int"])
-def test_the_checkpoints_own_pipeline_code_answers(folder, scale, kind):
+def test_custom_pipeline_code_gives_steps_and_guidance(folder, scale, kind):
     index = json.loads((folder / "model_index.json").read_text()) | {"_class_name": ["pipeline_nova", "NovaPipeline"]}
     put(folder, "model_index.json", index)
     (folder / "pipeline_nova.py").write_text(PIPELINE.format(kind=kind, scale=scale))
@@ -81,14 +83,14 @@ def test_the_checkpoints_own_pipeline_code_answers(folder, scale, kind):
 
 
 @pytest.mark.parametrize("source", ["def (", "class Other: pass", "class NovaPipeline:\n    x = 1\n", "\x00"])
-def test_pipeline_code_that_cannot_be_read_answers_nothing(folder, source):
+def test_unreadable_pipeline_code_is_ignored(folder, source):
     put(folder, "model_index.json", {"_class_name": ["nova", "NovaPipeline"], "transformer": ["diffusers", "T"]})
     (folder / "nova.py").write_text(source)
     assert not infer(open_checkpoint(str(folder)))["steps"].known
 
 
 @pytest.mark.parametrize(("steps", "scale"), [(28, 3.5), (50, 4.0), (9, 0.0)])
-def test_the_installed_pipeline_answers(folder, tmp_path, monkeypatch, steps, scale):
+def test_installed_pipeline_gives_steps_and_guidance(folder, tmp_path, monkeypatch, steps, scale):
     package = tmp_path / "site/diffusers/pipelines/nova"
     package.mkdir(parents=True)
     (tmp_path / "site/diffusers/__init__.py").write_text("raise SystemExit('must not be imported')\n")
@@ -101,7 +103,7 @@ def test_the_installed_pipeline_answers(folder, tmp_path, monkeypatch, steps, sc
     assert (answers["steps"].value, answers["guidance"].value, answers["steps"].known) == (steps, scale, True)
 
 
-def test_a_distilled_repo_does_not_take_the_steps_of_its_pipeline_for_granted(folder):
+def test_distilled_repo_does_not_inherit_its_pipelines_steps(folder):
     index = json.loads((folder / "model_index.json").read_text()) | {"_class_name": ["nova", "NovaPipeline"]}
     put(folder, "model_index.json", index)
     (folder / "nova.py").write_text(PIPELINE.format(kind="", scale="guidance_scale"))
@@ -138,21 +140,21 @@ def with_call(folder):
     return make
 
 
-def test_an_encoder_that_gets_a_mask_is_not_one_without(with_call):
+def test_encoder_with_a_mask_is_not_reused_as_one_without(with_call):
     answers = with_call()
     assert answers["text_encoder"].value == "own" and "gives it a mask" in answers["text_encoder"].why
     assert answers["text_encoders"].value[1]["kind"] == "t5"
 
 
 @pytest.mark.parametrize(("computed", "scheduler"), [("pass", "own"), ("sigmas = [1.0]", "linear")])
-def test_sigmas_that_the_pipeline_leaves_to_its_scheduler_are_the_ports_own(with_call, computed, scheduler):
+def test_sigmas_from_the_scheduler_need_an_own_scheduler(with_call, computed, scheduler):
     assert with_call(computed=computed)["scheduler"].value == scheduler
 
 
 @pytest.mark.parametrize(
     ("more", "takes"), [("", True), ("true_cfg_scale=4.0, ", True), ("true_cfg_scale=1.0, ", False)]
 )
-def test_a_second_scale_that_is_off_takes_no_negative_prompt(with_call, more, takes):
+def test_disabled_second_scale_needs_no_negative_prompt(with_call, more, takes):
     assert ("negative_prompt" not in with_call(more)) == takes
 
 
@@ -167,7 +169,7 @@ def test_a_second_scale_that_is_off_takes_no_negative_prompt(with_call, more, ta
         ("NovaEditPipeline", "height=None", ""),
     ],
 )
-def test_a_pipeline_that_edits_is_an_edit_variant(folder, pipeline, arguments, model):
+def test_editing_pipeline_gives_an_edit_variant(folder, pipeline, arguments, model):
     put(folder, "model_index.json", {"_class_name": ["nova", pipeline], "transformer": ["diffusers", "T"]})
     (folder / "nova.py").write_text(f"class {pipeline}:\n    def __call__(self, prompt, {arguments}):\n        pass\n")
     checkpoint = open_checkpoint(str(folder))
@@ -175,5 +177,6 @@ def test_a_pipeline_that_edits_is_an_edit_variant(folder, pipeline, arguments, m
     answers = infer(checkpoint)
     entry = answers["checkpoints"].value[0]
     assert ("variants" in answers, entry.get("variant")) == ((True, "edit") if model else (False, None))
+    assert yaml.safe_load(answers_yaml(answers, "x")) == {name: answer.value for name, answer in answers.items()}
     if model:
         assert answers["model"].value == model and answers["variants"].value == ["txt2img", "edit"]

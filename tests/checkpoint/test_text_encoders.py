@@ -1,4 +1,4 @@
-"""`mflux-port inspect` on checkpoints with several text encoders, and with parts in folders of other names."""
+"""`mflux-port inspect` on checkpoints with several text encoders, and with parts in folders with other names."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def answered(folder: Path) -> dict:
         ),
     ],
 )
-def test_every_text_encoder_is_answered(tmp_path, parts, configs, kinds, places):
+def test_every_text_encoder_is_in_the_answers(tmp_path, parts, configs, kinds, places):
     parts = {"transformer": ("diffusers", "NovaTransformer2DModel"), **parts}
     folder = checkpoint(tmp_path / "nova", parts, {"transformer": {"num_layers": 4}, **configs})
     answers = answered(folder)
@@ -99,7 +99,7 @@ def test_one_text_encoder_in_its_usual_place_needs_no_list(tmp_path):
     assert "text_encoders" not in answers and "folders" not in answers
 
 
-def test_an_encoder_that_is_not_here_is_to_be_looked_up(tmp_path):
+def test_missing_encoder_is_marked_to_look_up(tmp_path):
     parts = {"transformer": ("diffusers", "Nova"), "text_encoder": ENCODER, "text_encoder_2": ENCODER}
     answers = answered(checkpoint(tmp_path / "nova", parts, {"transformer": {"num_layers": 4}, "text_encoder": T5_XXL}))
     assert answers["text_encoders"][1] == {"folder": "text_encoder_2", "tokenizer": "tokenizer_2", "kind": "own"}
@@ -115,13 +115,13 @@ def test_an_encoder_that_is_not_here_is_to_be_looked_up(tmp_path):
         ("dit", "NovaDiT"),
     ],
 )
-def test_a_denoiser_in_another_folder_is_answered(tmp_path, name, class_name):
+def test_denoiser_in_another_folder_is_found(tmp_path, name, class_name):
     parts = {name: ("diffusers", class_name), "text_encoder": ENCODER, "tokenizer": TOKENIZER}
     answers = answered(checkpoint(tmp_path / "nova", parts, {name: {"num_layers": 4}, "text_encoder": T5_XXL}))
     assert answers["folders"] == {"transformer": name}
 
 
-def test_two_denoisers_are_to_be_looked_up(tmp_path):
+def test_two_denoisers_are_marked_to_look_up(tmp_path):
     parts = {"prior": ("diffusers", "NovaPrior"), "unet": ("diffusers", "NovaUNet2DModel")}
     answers = answered(checkpoint(tmp_path / "nova", parts, {"prior": {"num_layers": 4}, "unet": {"num_layers": 4}}))
     assert any(
@@ -129,7 +129,7 @@ def test_two_denoisers_are_to_be_looked_up(tmp_path):
     )
 
 
-def test_a_port_says_where_each_part_lies():
+def test_port_knows_the_folder_of_each_part():
     answers = {
         "model": "nova", "class_name": "Nova", "display_name": "Nova", "cli_name": "nova", "hf_repo": "acme/Nova",
         "reference_pipeline": "NovaPipeline", "steps": 8, "guidance": 4.0, "supports_guidance": True,

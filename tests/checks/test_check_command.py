@@ -18,7 +18,7 @@ def own(completed, tmp_path):
     return shutil.copytree(completed, tmp_path / "mflux")
 
 
-def test_check_prints_rows_and_exits_by_them(mflux_port, rendered, completed):
+def test_check_prints_rows_and_its_exit_code_follows_them(mflux_port, rendered, completed):
     good = mflux_port("check", MODEL, "--merge", cwd=completed)
     assert good.returncode == 0 and "0 fail" not in good.stdout and f"{MODEL}: " in good.stdout
     bad = mflux_port("check", MODEL, "--merge", cwd=rendered)
@@ -57,7 +57,7 @@ def test_broken_project_file_is_one_line(mflux_port, own):
         assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
-def test_status_uses_evidence(mflux_port, rendered, completed):
+def test_status_reads_the_evidence(mflux_port, rendered, completed):
     fresh = json.loads(mflux_port("status", "--json", cwd=rendered).stdout)["ports"][0]
     assert fresh["reached"] == "wired" and "make_tiny_checkpoint.py" in fresh["next"]["command"]
     done = json.loads(mflux_port("status", "--json", cwd=completed).stdout)
@@ -92,7 +92,7 @@ def test_status_says_why_a_ticked_box_does_not_count(mflux_port, own):
     path.write_text(path.read_text().replace("1024x1024", "64x64"))
     port = json.loads(mflux_port("status", "--json", cwd=own).stdout)["ports"][0]
     judge = f"uv run python porting/{MODEL}/run_mflux.py --stage vae_decode"
-    reason = "vae_decode was run at 64x64; 512x512 and larger counts"
+    reason = "vae_decode was run at 64x64; only 512x512 or larger counts"
     command = f"uv run porting/{MODEL}/run_reference.py --size 512 && uv run python porting/{MODEL}/run_mflux.py"
     assert port["next"] == {"command": command, "reason": reason, "edit": ""}
     said = mflux_port("check", MODEL, "--merge", cwd=own).stdout.splitlines()

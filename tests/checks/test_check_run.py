@@ -68,7 +68,7 @@ def test_a_copy_is_saved_and_generates_an_image(own_python, port):
 
 
 @pytest.mark.full
-def test_ledger_is_run(own_python, mflux_port, environment, port):
+def test_check_runs_the_ledger(own_python, mflux_port, environment, port):
     assert answer(port, "RUN04").state == NOT_APPLICABLE
     checkpoint = port.parent / "tiny"
     module = "tests.image_generation.helpers.tiny_nova_checkpoint"
@@ -88,7 +88,7 @@ def test_all_rows_that_execute_pass_through_the_command(mflux_port, environment,
     assert rows == {"RUN01": PASS, "RUN02": PASS, "RUN03": PASS, "RUN04": NOT_APPLICABLE}
 
 
-def test_running_outside_of_the_environment_is_one_line(mflux_port, port, tmp_path):
+def test_error_outside_the_environment_is_one_line(mflux_port, port, tmp_path):
     done = mflux_port("check", "nova", "--run", cwd=port)
     assert done.returncode == 2 and done.stdout == ""
     assert "mlx" in done.stderr and "uv run --with" in done.stderr and done.stderr.count("\n") == 1
@@ -104,7 +104,7 @@ def test_running_outside_of_the_environment_is_one_line(mflux_port, port, tmp_pa
         ("", "", ""),
     ],
 )
-def test_address_is_what_uv_takes(template, version, wanted):
+def test_address_is_accepted_by_uv(template, version, wanted):
     assert address(template, version) == wanted
 
 

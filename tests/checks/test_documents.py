@@ -25,7 +25,7 @@ PAGES = MAKE.pages()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_page_shows_what_the_programs_print(page, rendered, completed, pristine):
+def test_pages_show_what_the_programs_print(page, rendered, completed, pristine):
     places = {"fresh": lambda: rendered, "complete": lambda: completed}
     places |= {version: lambda v=version: pristine(v) for version in ("0.24.0", "0.18.1")}
     text = page.read_text()
@@ -33,7 +33,7 @@ def test_page_shows_what_the_programs_print(page, rendered, completed, pristine)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_work(page):
+def test_links_point_to_existing_files(page):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
     local = [link for link in links if "://" not in link]
     assert [link for link in local if not (page.parent / link).exists()] == []

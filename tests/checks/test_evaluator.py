@@ -31,7 +31,7 @@ print(json.dumps(made))
 
 @pytest.mark.full
 @pytest.mark.parametrize("release", ["0.24.0", "0.18.1"])
-def test_lora_mappings_are_what_running_them_gives(pristine, environment, release):
+def test_lora_mappings_equal_those_that_running_them_gives(pristine, environment, release):
     root = pristine(release)
     facts = Facts(Checkout(root))
     packages = [Package(facts, model) for model in all_models(facts)]
@@ -85,7 +85,7 @@ def evaluated(pristine, tmp_path_factory):
         ("made = Target(path='x')\nmade.path += 'y'\nreturn made.path", "xy"),
     ],
 )
-def test_what_is_known(evaluated, body, value):
+def test_supported_code_is_evaluated(evaluated, body, value):
     assert evaluated(body) == value
 
 
@@ -105,6 +105,6 @@ def test_what_is_known(evaluated, body, value):
         "made = Target(path='x')\nfor one in made:\n    pass",
     ],
 )
-def test_everything_else_is_unknown(evaluated, body):
+def test_unsupported_code_is_unknown(evaluated, body):
     with pytest.raises(Unknown):
         evaluated(body)

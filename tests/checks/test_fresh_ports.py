@@ -1,4 +1,4 @@
-"""A freshly rendered port has no failing row. Every two answers together: tests/template/test_cover.py."""
+"""A freshly rendered port has no failing row. tests/template/test_cover.py tests every pair of answers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PORTS = {
         "variants": ["txt2img", "edit"],
         "checkpoints": [{"key": "eta-edit", "hf_repo": "acme/Eta-Edit", "variant": "edit"}],
     },
-    "all its own, edits, trained": {**OWN, "training": True, "variants": ["txt2img", "edit"]},
-    "nothing but text to image": {**OWN, **dict.fromkeys(("img2img", "lora", "training", "negative_prompt"), False)},
+    "own components, edit, training": {**OWN, "training": True, "variants": ["txt2img", "edit"]},
+    "only text to image": {**OWN, **dict.fromkeys(("img2img", "lora", "training", "negative_prompt"), False)},
 }
 
 

@@ -1,4 +1,6 @@
-"""The rules run on the ports that mflux has merged: none raises an error, and names come only from the checkout."""
+"""The rules run on the ports that mflux has merged: none raises an error, and names are read from
+the checkout alone.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ def rows(request, pristine):
     return check(Checkout(pristine(request.param)), [], {MERGE})
 
 
-def test_every_rule_answers_for_every_port(rows):
+def test_every_rule_has_a_result_for_every_port(rows):
     assert {row.state for row in rows} <= STATES
     assert {"flux2", "ernie_image", "krea2", "z_image"} <= {row.model for row in rows}
     assert all(row.detail for row in rows if row.state != PASS)
@@ -28,7 +30,7 @@ def test_every_rule_answers_for_every_port(rows):
     assert [text for text in texts if re.search("<model>|<cli>|<key>|cannot read what it found", text)] == []
 
 
-def test_canonical_ports_pass_what_wires_them(rows):
+def test_canonical_ports_pass_the_wiring_rules(rows):
     wiring = [row for row in rows if row.rule[:3] in ("REG", "TAB") and row.model == "krea2"]
     assert len(wiring) > 20
     known = {"TAB01"}  # krea-2-raw has no steps in 0.24.0: mflux's own test lists it as NO_DECLARED_STEPS

@@ -1,4 +1,4 @@
-"""`docs/make.py new-rule` starts a rule: the tests fail until it is written, and pass then."""
+"""`docs/make.py new-rule` starts a rule: the tests fail until the rule is written, then they pass."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_started_rule_fails_until_it_is_written(project, rendered):
     assert "ok    LAY15  The package has a README" in checked.stdout.splitlines(), checked.stderr
 
 
-def test_every_group_can_get_a_rule(project):
+def test_new_rule_can_be_added_to_every_group(project):
     ids = [f"{group}99" for group in GROUPS]
     start = "import sys, pathlib, new_rule; [new_rule.add(pathlib.Path.cwd(), id) for id in sys.argv[1:]]"
     started = python(

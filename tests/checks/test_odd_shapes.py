@@ -82,13 +82,13 @@ def test_no_rule_has_an_error(tree, part):
     assert rows and [row for row in rows if "cannot read what it found" in row.detail] == []
 
 
-def test_an_array_of_scripts_is_one_line(mflux_port, tree):
+def test_array_of_scripts_gives_one_line(mflux_port, tree):
     tree.replace("pyproject.toml", "[project.scripts]", "[[project.scripts]]")
     done = mflux_port("check", MODEL, cwd=tree.root)
     assert "Traceback" not in done.stderr and done.returncode in (1, 2)
 
 
-def test_a_written_reason_is_enough(tree):
+def test_reason_in_porting_md_is_enough(tree):
     append("src/mflux/utils/metadata_reader.py", "# more\n")(tree)
     assert answer(tree.root, "MRG08").state == FAIL
     append("porting/nova/PORTING.md", "\n- `src/mflux/utils/metadata_reader.py`: reads the new field\n")(tree)
@@ -110,7 +110,7 @@ def old(tmp_path_factory, pristine):
         ("TAB11", replace(VARIANT, "def save_model(", "def keep(")),
     ],
 )
-def test_old_release(old, rule, step):
+def test_rules_run_on_an_old_release(old, rule, step):
     tree = Tree(old)
     assert answer(old, rule).state == PASS
     try:

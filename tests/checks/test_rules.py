@@ -39,7 +39,7 @@ def test_rule_passes_and_fails(tree, one: Break):
     assert broken.state == FAIL and broken.detail and broken.fix
 
 
-def test_an_edited_surface_needs_a_look(tree):
+def test_edited_surface_is_left_to_a_person(tree):
     tree.replace(CONFIG, 'aliases=["nova-turbo", "nova"]', 'aliases=["nova-turbo"]')
     row = answer(tree.root, "TAB09")
     assert row.state == NEEDS_YOU and "model_config" in row.detail
@@ -72,7 +72,7 @@ def test_every_rule_is_written():
         assert not any(text.lower().startswith("todo") for text in texts), f"{rule.id} still has a TODO: {texts}"
 
 
-def test_id_leads_to_the_function():
+def test_rule_id_is_in_its_module():
     for rule in all_rules().values():
         module = sys.modules[rule.answer.__module__]
         assert module.__name__ == f"mflux_port.checks.rules.{GROUPS[rule.id[:3]]}"
@@ -90,7 +90,7 @@ def test_fresh_port_fails_only_before_the_pull_request(rendered):
     assert {"MRG01", "MRG06", "DOC10", "TST04"} <= {row.rule for row in rows}
 
 
-def test_broken_file_is_a_row_and_not_an_error(tree):
+def test_broken_file_fails_a_row_without_an_error(tree):
     tree.write(CLI, "def main(:\n")
     rows = failures(check(Checkout(tree.root), [MODEL], {MERGE}))
     assert any("is not valid Python" in row.detail for row in rows)

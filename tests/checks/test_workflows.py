@@ -68,7 +68,7 @@ def test_failing_rows_become_annotations(rendered, tmp_path):
     assert {"WGT10", "LOR10"} == {one["title"].split()[0] for kind, one in found if kind == "notice"}
 
 
-def test_no_port_is_no_failure(pristine, tmp_path):
+def test_no_port_does_not_fail(pristine, tmp_path):
     done = porters_step(pristine(), tmp_path)
     assert done.returncode == 0 and done.stdout == ""
 

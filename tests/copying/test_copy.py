@@ -35,7 +35,7 @@ def test_two_answers_are_enough(checkout, copy_port):
     assert re.search(r"^check: \d+ pass", said, re.MULTILINE) and "next: porting/foo/PORTING.md" in said
 
 
-def test_shared_files_get_insertions_only(checkout, copy_port):
+def test_shared_files_only_get_insertions(checkout, copy_port):
     root = checkout()
 
     done = copy_port(root, **FULL)
@@ -89,7 +89,7 @@ def test_copying_again_keeps_what_the_porter_wrote(checkout, copy_port):
     assert mine.read_text() == "# mine\n"
 
 
-def test_no_trace_of_what_is_off(checkout, copy_port):
+def test_disabled_features_leave_no_trace(checkout, copy_port):
     root = checkout()
 
     done = copy_port(root, **PLAIN)
@@ -115,7 +115,7 @@ def test_steps_come_from_one_place(checkout, copy_port):
     assert "--steps 8" in readme and "--steps 40" in readme
 
 
-def test_two_ports_beside_each_other(checkout, copy_port):
+def test_two_ports_in_one_checkout(checkout, copy_port):
     root = checkout()
     copy_port(root, **FULL)
     before = {path: data for path, (data, _) in _files(root).items() if "nova_image" in str(path)}

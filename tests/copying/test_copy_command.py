@@ -68,7 +68,7 @@ def test_refusal_is_one_line_and_nothing_is_rendered(data, told, start, pristine
     assert not (root / "porting").exists()
 
 
-def test_shared_file_of_an_unknown_form_is_refused_before_anything_is_rendered(start, checkout, capfd):
+def test_shared_file_with_an_unknown_layout_is_refused_before_anything_is_rendered(start, checkout, capfd):
     root = checkout()
     registry = root / "src/mflux/models/common/config/model_config.py"
     registry.write_text(registry.read_text().replace("AVAILABLE_MODELS = {", "AVAILABLE_MODELS = dict(**{", 1))
@@ -78,14 +78,14 @@ def test_shared_file_of_an_unknown_form_is_refused_before_anything_is_rendered(s
     assert files(root) == before
 
 
-def test_what_is_no_template_is_named(start, pristine, capfd):
+def test_folder_without_a_template_is_named(start, pristine, capfd):
     assert start(pristine(), *NOVA, source=Path("/nowhere"))[0] == 2
     assert "/nowhere" in capfd.readouterr().err
     assert start(pristine(), *NOVA, options=("--to=--upload-pack=touch",))[0] == 2
     assert "is not a version" in capfd.readouterr().err
 
 
-def test_port_is_the_one_that_copier_makes(start, checkout, copy_port, tmp_path, capfd):
+def test_port_equals_the_one_that_copier_makes(start, checkout, copy_port, tmp_path, capfd):
     root, other = checkout(), checkout(name="other")
     answers = tmp_path / "answers.yml"
     answers.write_text("model: nova\nhf_repo: acme/Nova\nguidance: 3.5\nvariants: [txt2img, edit]\n")

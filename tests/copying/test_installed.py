@@ -44,7 +44,7 @@ def test_uvx_runs_it(source, checkout):
     assert json.loads(done.stdout)["planned"][1]["step"] == "copy"
 
 
-def test_copier_copies_from_it(source, checkout, tmp_path):
+def test_copier_uses_it_as_a_template(source, checkout, tmp_path):
     root = checkout()
     home = source
     if source.suffix == ".whl":

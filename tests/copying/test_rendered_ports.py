@@ -66,7 +66,7 @@ def test_rendered_fast_tests_pass(home, model):
 
 
 @pytest.mark.parametrize("model", COMMANDS)
-def test_draw_save_reload_draw(home, model, tmp_path):
+def test_generate_save_reload_generate(home, model, tmp_path):
     command, key = COMMANDS[model]
     weights = tmp_path / "tiny"
     _run(home, "python", "-m", f"tests.image_generation.helpers.tiny_{model}_checkpoint", weights)
@@ -90,7 +90,7 @@ def test_formatted_as_mflux_wants_it(home):
         assert done.returncode == 0, done.stdout
 
 
-def test_golden_image_test_says_what_is_missing(home):
+def test_golden_image_test_names_the_missing_file(home):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     test = "tests/image_generation/test_generate_image_nova_image.py"
     done = subprocess.run(
@@ -129,7 +129,7 @@ def test_python_example_of_the_readme_runs(home, tmp_path):
         assert picture.size == (64, 64)
 
 
-def test_stored_key_list_holds_the_mapping_to_account(home, tmp_path):
+def test_stored_key_list_exposes_a_wrong_mapping(home, tmp_path):
     keys = home / "porting/nova_image/checkpoint_keys.txt"
     test = "tests/parity/test_nova_image_checkpoint_keys.py"
     _run(home, "python", "-m", "tests.image_generation.helpers.tiny_nova_image_checkpoint", tmp_path / "tiny")

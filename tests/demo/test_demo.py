@@ -28,7 +28,7 @@ def test_from_an_empty_folder_to_a_picture(mflux_port, tmp_path):
     assert "using the existing port" in again.stderr
 
 
-def test_folder_of_somebody_else_is_left_alone(mflux_port, tmp_path):
+def test_folder_with_other_files_is_left_alone(mflux_port, tmp_path):
     held = tmp_path / "work/mflux-0.24.0"
     held.mkdir(parents=True)
     (held / "mine.txt").write_text("mine")
@@ -56,7 +56,7 @@ def test_version_is_one_that_the_template_supports(mflux_port, tmp_path, version
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_tool_is_one_line(mflux_port, tmp_path):
+def test_error_about_a_missing_tool_is_one_line(mflux_port, tmp_path):
     # Run an interpreter without uv next to it, and with an empty search path.
     venv.create(tmp_path / "bare")
     empty = tmp_path / "empty"
@@ -69,7 +69,7 @@ def test_missing_tool_is_one_line(mflux_port, tmp_path):
     assert done.stderr.count("\n") == 1 and "uv is not installed; install it" in done.stderr
 
 
-def test_no_network_is_one_line(mflux_port, tmp_path):
+def test_error_without_network_is_one_line(mflux_port, tmp_path):
     nowhere = "http://127.0.0.1:9/simple"
     environment = {
         "MFLUX_PORT_CACHE": str(tmp_path / "cache"),

@@ -1,4 +1,4 @@
-"""The README's run, played again."""
+"""The README's run, repeated."""
 
 from __future__ import annotations
 

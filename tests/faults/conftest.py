@@ -63,7 +63,7 @@ def worked_on(tmp_path_factory, pristine) -> Path:
 
 @pytest.fixture
 def own(worked_on, tmp_path) -> Path:
-    """A copy of the same, to write into."""
+    """A writable copy of it."""
     return shutil.copytree(worked_on, tmp_path / "mflux")
 
 
@@ -93,7 +93,9 @@ def small_template(tmp_path_factory) -> Template:
 
 @pytest.fixture(scope="session")
 def behind(tmp_path_factory, pristine, small_template) -> Path:
-    """A checkout with the port of nova from v0.1.0, edited where updates merge and where they do not; v0.2.0 exists."""
+    """A checkout with the port of nova from v0.1.0, edited in files that updates merge and in files that they do not;
+    v0.2.0 exists.
+    """
     root = shutil.copytree(pristine(), tmp_path_factory.mktemp("behind") / "mflux")
     template_versions.copy(small_template.home, root, "nova", "v0.1.0", vae="flux2", text_encoder="qwen3", lora="false")
     names = git(root, "ls-files").splitlines()
@@ -116,5 +118,5 @@ def reference(behind, tmp_path_factory) -> Reference:
 
 @pytest.fixture
 def behind_tree(behind, tmp_path) -> Tree:
-    """A copy of ``behind``, to write into."""
+    """A writable copy of ``behind``."""
     return Tree(shutil.copytree(behind, tmp_path / "mflux"))

@@ -1,4 +1,4 @@
-"""Inject faults into a run: at the nth touch of the disk, or within the nth write, in any process of the run.
+"""Inject faults into a run: at the nth disk access, or within the nth write, in any process of the run.
 
 Imports only the standard library: ``site/sitecustomize.py`` loads this in every Python that a run starts.
 """
@@ -23,11 +23,11 @@ class Fault:
     """The fault, and where it happens.
 
     ``where``: ``touch`` (anything that changes a folder or opens a file for writing, and every process that is started)
-    or ``write`` (the raw writes into files). ``at``: the number of the touch or write, from 0; -1 only counts. ``how``:
-    ``kill`` takes the whole process group, ``kill one`` the process that reached it, ``pause`` waits at ``gate``, a
-    number is an errno. ``lasting``: the fault repeats from there on. ``below``: only paths below this one count;
-    ``on``: only paths that end in this. ``log``: a file with one byte for each touch or write that
-    counted; ``hits``: a file with a line for each fault.
+    or ``write`` (the raw writes into files). ``at``: the number of the access or write, from 0; -1 only counts.
+    ``how``: ``kill`` takes the whole process group, ``kill one`` the process that reached it, ``pause`` waits at
+    ``gate``, a number is an errno. ``lasting``: the fault repeats from there on. ``below``: only paths below this one
+    count; ``on``: only paths that end in this. ``log``: a file with one byte for each touch or write that counted;
+    ``hits``: a file with a line for each fault.
     """
 
     below: str
@@ -88,7 +88,7 @@ class _Counter:
 
 def _on_event(counter: _Counter, event: str, arguments: tuple) -> None:
     if event == "subprocess.Popen":
-        # A disk that fails does not stop a process from starting.
+        # A failing disk does not stop a process from starting.
         if isinstance(counter._fault.how, str) and not counter._fault.on and counter.due():
             counter.happen(event, arguments[0])
         return

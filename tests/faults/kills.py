@@ -17,15 +17,15 @@ from tests.faults.tree import State, Tree, different
 SEED = int(os.environ.get("FAULTS_SEED", "9"))
 TIMES = int(os.environ.get("FAULTS_TIMES", "1"))  # multiplies the number of kills in CI
 KILLED: Counter[str] = Counter()  # kills of this test run by command, for the summary
-LEFT: Counter[str] = Counter()  # the states after the kills: before, after, or half
+LEFT: Counter[str] = Counter()  # the states after the kills: before, after, or partial
 
 
 @dataclass
 class Command:
-    """A command in a checkout. ``own`` says whether the command may change a file.
+    """A command in a checkout. ``own`` tells whether the command may change a file.
 
-    ``again`` is the documented command after a kill; the default is the same command. ``whole_files``: the command never
-    leaves a part of a file. ``reset`` restores state that ``tree`` does not have.
+    ``again`` is the documented command after a kill; the default is the same command. ``whole_files``: the command
+    never leaves a part of a file. ``reset`` restores state that ``tree`` does not have.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Command:
         return self.tree.root
 
     def measure(self) -> Command:
-        """Run it without a fault to see what it changes, how often it touches the disk and how long it takes."""
+        """Run it without a fault to see what it changes, how often it accesses the disk and how long it takes."""
         self.before = self.tree.state()
         first = run(self.act, self.root)
         assert first.status == 0, first.err
@@ -88,7 +88,7 @@ def kill_often(command: Command, number: int, check: Callable[[Command, Outcome,
 
 
 def kill_half_done(command: Command, check: Callable[[Command, Outcome, str], None] | None = None) -> None:
-    """Kill ``command`` when it has written a part of its files; a bisection over its touches of the disk finds the time.
+    """Kill ``command`` when it has written a part of its files; a bisection over its disk accesses finds the time.
 
     A few random kills may all miss that time.
     """

@@ -24,7 +24,10 @@ _LIMIT = 300  # seconds; enough even on a busy machine
 
 
 class Outcome(NamedTuple):
-    """A run's outcome. ``status``: exit code, or minus the signal. ``counted``: touches or writes, ``hits``: faults."""
+    """A run's outcome.
+
+    ``status``: exit code, or minus the signal. ``counted``: disk accesses or writes, ``hits``: faults.
+    """
 
     status: int
     out: str
@@ -64,7 +67,7 @@ def copier(*arguments: object) -> Callable[[], int]:
 
 
 def run(act: Callable[[], int], root: Path, **fault) -> Outcome:
-    """Run to the end. ``fault``: fields of ``Fault``; without ``at`` the touches are only counted."""
+    """Run to the end. ``fault``: fields of ``Fault``; without ``at`` the disk accesses are only counted."""
     return Run(act, root, **fault).end()
 
 

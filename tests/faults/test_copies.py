@@ -44,7 +44,7 @@ def _copy(template: Path, *answers: str):
 
 @pytest.mark.full
 @pytest.mark.parametrize("cut", [0, 100])
-def test_files_that_were_cut_are_completed(cut, tree, small_template):
+def test_truncated_files_are_completed(cut, tree, small_template):
     whole = tree.state()
     unwire(tree)
     for name in _OWNED:
@@ -84,7 +84,7 @@ def test_a_busy_checkout_leaves_the_rendered_files(tree, monkeypatch, capsys):
 
 
 @pytest.mark.full
-def test_a_copy_names_files_that_git_ignores(tree, capsys):
+def test_copy_names_files_that_git_ignores(tree, capsys):
     (tree.root / ".git/info").mkdir(exist_ok=True)
     (tree.root / ".git/info/exclude").write_text("models/\n")
     assert finish_copy(tree.root, "nova") == 0
@@ -96,7 +96,7 @@ def unwire(tree: Tree) -> None:
     assert run(mflux_port("unwire", "nova"), tree.root).status == 0
 
 
-def test_only_what_this_template_renders_passes_for_its_own(copied_names, refusal):
+def test_only_files_of_this_template_count_as_its_own(copied_names, refusal):
     for name in copied_names:
         assert refusal([name], "nova_image") == "", name
     for version in releases.RELEASES:

@@ -31,7 +31,7 @@ _UNTOUCHED = ("nothing was changed", "it is unchanged")
         *(pytest.param(name, "touch", errno.EACCES, 3 * TIMES, marks=pytest.mark.full) for name in NAMES[2:]),
     ],
 )
-def test_failing(name, where, number, tries, tree, checkpoint):
+def test_failing_disk(name, where, number, tries, tree, checkpoint):
     command = prepared(name, tree, checkpoint).measure()
     rng = random.Random(f"{SEED} {name} {where} {number}")
     points = range(command.writes if where == "write" else command.touches)
@@ -66,8 +66,8 @@ def _without_temporary(tree: Tree) -> dict:
 
 @pytest.mark.full
 @pytest.mark.parametrize("kilobytes", [4, 24, 80])
-def test_no_room_while_an_update_runs(kilobytes, behind_tree):
-    # The kernel lets no file grow beyond the limit, including git's.
+def test_disk_full_while_an_update_runs(kilobytes, behind_tree):
+    # The kernel does not let any file grow beyond the limit, including git's.
     before, head = behind_tree.state(), git(behind_tree.root, "rev-parse", "HEAD")
     outcome = run(_limited(mflux_port("update", "nova"), kilobytes * 1024), behind_tree.root)
     lines = [line for line in outcome.err.splitlines() if line.startswith("mflux-port: ")]
@@ -82,7 +82,7 @@ def test_no_room_while_an_update_runs(kilobytes, behind_tree):
 
 
 @pytest.mark.full
-def test_no_room_while_a_copy_renders(pristine, small_template, tmp_path):
+def test_disk_full_while_a_copy_renders(pristine, small_template, tmp_path):
     # Copier reports the error; running the same copy again completes it.
     tree = Tree(shutil.copytree(pristine(), tmp_path / "mflux"))
     options = ["--trust", "--defaults", "--overwrite", "--quiet", "--vcs-ref", "v0.1.0", "-d", "model=nova"]
@@ -99,7 +99,7 @@ def test_no_room_while_a_copy_renders(pristine, small_template, tmp_path):
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", NAMES[:4])
-def test_no_room_for_a_file(name, tree, checkpoint):
+def test_disk_full_while_a_file_is_written(name, tree, checkpoint):
     # The kernel refuses in the middle of a write, as on a full disk.
     command = prepared(name, tree, checkpoint).measure()
     statuses = []

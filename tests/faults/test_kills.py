@@ -1,4 +1,4 @@
-"""SIGKILL at random points of every command that writes; the command that the docs name completes what it left."""
+"""SIGKILL at random points of every command that writes; the documented command completes what was left."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MINE = ("notes.md", "tests/cli/test_nova_notes.py", "src/mflux/models/notes.py"
 @pytest.mark.parametrize(
     "name", [name if name != "draft" else pytest.param(name, marks=pytest.mark.full) for name in NAMES]
 )
-def test_kills(name, number, tree, checkpoint):
+def test_killed_command_is_completed_or_undone(name, number, tree, checkpoint):
     command, check = prepared(name, tree, checkpoint).measure(), finishes if name == "finish" else recovers
     kill_often(command, number, check)
     if number > 10 and name != "inspect -o" and not LEFT[f"{name}: half"]:  # inspect writes one file
@@ -32,7 +32,7 @@ def finishes(command: Command, outcome: Outcome, where: str) -> None:
 
 
 @pytest.mark.full
-def test_copy(pristine, small_template, tmp_path):
+def test_killed_copy_is_completed(pristine, small_template, tmp_path):
     # The copy goes into a checkout with untracked work of the porter.
     root = shutil.copytree(pristine(), tmp_path / "mflux")
     (root / "README.md").write_text("The porter's own line.\n" + (root / "README.md").read_text())

@@ -41,12 +41,12 @@ def stopped(behind, reference, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def half_way(stopped, tmp_path) -> Tree:
-    """A copy of the same, to write into."""
+    """A writable copy of it."""
     return Tree(shutil.copytree(stopped, tmp_path / "mflux"))
 
 
 @pytest.mark.parametrize(("name", "number"), [("update", 4 * TIMES), ("copier update", 3 * TIMES)])
-def test_update(name, number, behind_tree, reference):
+def test_killed_update_is_restored(name, number, behind_tree, reference):
     root = behind_tree.root
     head = git(root, "rev-parse", "HEAD").strip()
     command = Command(name, behind_tree, ACTS[name], is_updated, reset=lambda: give_back(root, head))
@@ -77,13 +77,13 @@ def is_restored(command: Command, outcome: Outcome, where: str) -> None:
     assert_settled(command.root, where)
     if wanted is command.before:
         assert git(command.root, "status", "--porcelain") == "", where
-        if KILLED[command.name] % 3 == 0:  # not every time, because it takes seconds
+        if KILLED[command.name] % 3 == 0:  # only sometimes, because it takes seconds
             assert run(command.act, command.root).status == 0
             assert command.tree.state() == command.after, where
 
 
-def test_restore(half_way, reference):
-    """Restoring may be killed too, at every touch: running the same command again completes it."""
+def test_killed_restore_is_completed(half_way, reference):
+    """Restoring may be killed too, at every disk access: running the same command again completes it."""
     kept = ""
     for at in itertools.count():
         outcome = run(_RESTORE, half_way.root, at=at)
@@ -108,8 +108,8 @@ def test_work_since_the_kill_is_kept(half_way, reference):
         assert (half_way.root / name).read_text() == "since then\n"
 
 
-def test_commit_of_all(behind_tree, reference):
-    """Kills around the commit that ``--all`` makes: the update is either committed or rolled back."""
+def test_killed_update_all_is_committed_or_rolled_back(behind_tree, reference):
+    """Kill the run around the commit that ``--all`` makes: the update is either committed or rolled back."""
     root, head = behind_tree.root, git(behind_tree.root, "rev-parse", "HEAD").strip()
     act = mflux_port("update", "--all")
     touches = run(act, root).counted
@@ -128,7 +128,7 @@ def test_commit_of_all(behind_tree, reference):
         assert_settled(root, f"{back} touches before the end")
 
 
-def test_a_refused_update_takes_back_the_commit_that_points_to_another_template(behind_tree, small_template, tmp_path):
+def test_refused_update_rolls_back_the_commit_that_points_to_another_template(behind_tree, small_template, tmp_path):
     root = behind_tree.root
     path = root / "src/mflux/models/common/cli/save.py"
     path.write_text("def main():\n    pass\n")

@@ -45,7 +45,7 @@ def inspect(mflux_port, tmp_path, repo):
     return run
 
 
-def test_whole(inspect, tmp_path):
+def test_unbroken_connection(inspect, tmp_path):
     done, requests = inspect("reset", 1000)
     assert done.returncode == 0, done.stderr
     assert "acme/Nova" in (tmp_path / "work/answers.yml").read_text() and requests == _REQUESTS
@@ -54,7 +54,7 @@ def test_whole(inspect, tmp_path):
 @pytest.mark.parametrize(
     ("how", "at"), [pytest.param(*case, marks=() if case in _QUICK else pytest.mark.full) for case in _BREAKS]
 )
-def test_broken(how, at, inspect, tmp_path):
+def test_broken_connection(how, at, inspect, tmp_path):
     done, requests = inspect(how, at)
     assert requests > at
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
@@ -70,7 +70,7 @@ def test_broken(how, at, inspect, tmp_path):
         *(pytest.param(*case, marks=pytest.mark.full) for case in ((429, 4), ("short", 5), ("silent", 3))),
     ],
 )
-def test_a_failure_that_passes_is_tried_again(how, at, inspect, tmp_path):
+def test_temporary_failure_is_retried(how, at, inspect, tmp_path):
     done, requests = inspect(how, at, lasting=False)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert "acme/Nova" in (tmp_path / "work/answers.yml").read_text() and requests >= _REQUESTS

@@ -19,7 +19,7 @@ from tests.faults.updates import ACTS, give_back
 _DRAFT = ("draft", "nova", "--component", "transformer", "--checkpoint")
 _BUSY = ("another mflux-port run is active in", "an update of nova (process ", "Destination repository is dirty")
 Act = Callable[[], int]
-# Moments of a run that writes, by the file that it is about to touch.
+# Moments of a run that writes, by the file that it is about to access.
 BEFORE_THE_LOCK = {"on": "/run.lock", "at": 0}
 WRITES_BEGIN = {"on": "/intent.json", "at": 0}
 IS_REPLACING = {"on": "/intent.json", "at": 1}  # renaming it makes it the journal
@@ -55,14 +55,14 @@ def two(tree) -> Tree:
         pytest.param(("wire", "amber"), ("unwire", "nova"), marks=pytest.mark.full),
     ],
 )
-def test_wiring(first, second, two):
+def test_two_wirings(first, second, two):
     if second == ("unwire", "nova") and first[1] == "amber":
         assert run(mflux_port("wire", "nova"), two.root).status == 0
     overlapping(two, mflux_port(*first), mflux_port(*second))
 
 
 @pytest.mark.full
-def test_drafts(tree, checkpoint):
+def test_two_drafts(tree, checkpoint):
     assert run(mflux_port(*_DRAFT, checkpoint(64)), tree.root).status == 0
     overlapping(tree, mflux_port(*_DRAFT, checkpoint(96)), mflux_port(*_DRAFT, checkpoint(32)))
 
@@ -80,9 +80,9 @@ def test_finish_and_wire(tree):
 @pytest.mark.full
 @pytest.mark.parametrize("first", ACTS)
 @pytest.mark.parametrize("second", ["update", "copier update", "unwire"])
-def test_updates(first, second, behind_tree, reference):
+def test_two_updates(first, second, behind_tree, reference):
     if first == second == "unwire":
-        return  # ``test_wiring`` tests that
+        return  # ``test_two_wirings`` tests that
     states = reference.states
     # An update after another has nothing to do, and one after an unwire refuses the tree.
     both, reverse = states.get((first, second), states[(first,)]), states.get((second, first), states[(second,)])
@@ -140,7 +140,7 @@ def _beside(tree: Tree, first: Act, second: Act, moment: dict, order: Order) -> 
     return beside in refused
 
 
-def test_check_beside_wire(two):
+def test_check_during_wire(two):
     wire, check = mflux_port("wire", "nova"), mflux_port("check", "nova", "--json")
     before = run(check, two.root)
     start = two.state()
@@ -159,7 +159,7 @@ def test_check_beside_wire(two):
         two.reset(start)
 
 
-def test_wire_beside_check(two):
+def test_wire_during_check(two):
     paused = Run(mflux_port("check", "nova", "--merge"), two.root, at=1, how="pause")
     assert paused.reaches_its_pause()
     beside = run(mflux_port("wire", "nova"), two.root)
@@ -170,7 +170,7 @@ def test_wire_beside_check(two):
     assert also.status == 1, "readers do not exclude each other"
 
 
-def test_readers_say_that_a_run_was_killed(two):
+def test_readers_report_a_killed_run(two):
     assert run(mflux_port("wire", "nova"), two.root, on="/.README.md.mflux-port", at=2).killed  # renaming it
     for command in ("check", "status"):
         outcome = run(mflux_port(command, "nova"), two.root)
@@ -227,7 +227,7 @@ def _sorted_lines(tree: Tree, state: State) -> bool:
 
 
 @pytest.mark.full
-def test_free_running(two):
+def test_both_without_stops(two):
     """Without stops, in any order."""
     start = two.state()
     acts = {"amber": mflux_port("wire", "amber"), "nova": mflux_port("wire", "nova")}

@@ -23,7 +23,7 @@ class Tree:
         return dict(sorted(self._walk(str(self.root), "")))
 
     def reset(self, state: State) -> None:
-        """Give every file the content that it had in ``state``, and remove all others."""
+        """Restore the content that every file had in ``state``, and remove all other files."""
         now = self.state()
         for name in now.keys() - state.keys():
             (self.root / name).unlink()

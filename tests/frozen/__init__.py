@@ -1,4 +1,4 @@
-"""Rendered tests run a third faster without garbage collection among the objects of torch and transformers."""
+"""Rendered tests run a third faster if garbage collection skips the objects of torch and transformers."""
 
 from __future__ import annotations
 

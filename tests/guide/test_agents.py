@@ -1,4 +1,4 @@
-"""The two texts for coding agents: every command in them runs, and every file that they name is there.
+"""The two texts for coding agents: every command in them runs, and every file that they name exists.
 
 The two runners need torch and MLX, so their options are read from their source.
 """
@@ -72,7 +72,7 @@ def _verify_script(root: Path, command: str) -> None:
     assert set(re.findall(r"--[a-z-]+", command)) <= options, command
 
 
-def test_every_named_file_is_there(root):
+def test_every_named_file_exists(root):
     text = (root / f"porting/{MODEL}/AGENTS.md").read_text()
     names = re.findall(r"`((?:src|tests|porting)/[^`\s]+)`", text)
     assert len(names) > 4
@@ -80,12 +80,12 @@ def test_every_named_file_is_there(root):
     assert "<" not in re.sub(r"<[a-z]+>", "", text) and "{{" not in text
 
 
-def test_the_skill_has_the_head_that_agents_load():
+def test_skill_has_the_front_matter_that_agents_load():
     head = yaml.safe_load(SKILL.read_text().split("---")[1])
     assert head["name"] == SKILL.parent.name and 40 < len(head["description"]) < 400
 
 
-def test_what_a_verdict_may_say_is_explained():
+def test_every_kind_of_verdict_is_explained():
     answers = (PROJECT / "template/porting/{{ model }}/parity/answers.py").read_text()
     said = re.search(r"PASS, FAIL.*= (.*?)  #", answers)[1]
     assert all(f"`{state}`" in SKILL.read_text() for state in re.findall(r'"([^"]+)"', said))

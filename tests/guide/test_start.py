@@ -43,13 +43,13 @@ def answers(tmp_path) -> Path:
     return path
 
 
-def test_a_name_that_mflux_has_is_asked_for_with_a_free_one(tmp_path, answers):
+def test_taken_name_asks_for_another_one(tmp_path, answers):
     action = question(request(tmp_path), answers)
     assert action.command == "mflux-port start ../vega --model vega_2"
     assert "mflux has z_image already" in action.reason and not action.edit
 
 
-def test_each_answer_leads_to_the_next_question(tmp_path, answers):
+def test_each_answer_leads_to_the_next_missing_one(tmp_path, answers):
     set_answers(answers, {"model": "vega_2"})
     action = question(request(tmp_path, model="vega_2"), answers)
     assert action.command == "mflux-port start ../vega --model vega_2 --repo ORG/NAME"
@@ -72,7 +72,7 @@ def test_each_answer_leads_to_the_next_question(tmp_path, answers):
         ("mflux-port finish vega", False),
     ],
 )
-def test_what_needs_no_person(command, alone):
+def test_actions_that_need_no_person(command, alone):
     assert needs_no_person(command) == alone
 
 
@@ -86,7 +86,7 @@ def test_what_needs_no_person(command, alone):
         ({}, str(PROJECT)),
     ],
 )
-def test_a_port_is_copied_from_where_the_program_came_from(monkeypatch, origin, source):
+def test_port_uses_the_template_that_the_program_came_from(monkeypatch, origin, source):
     monkeypatch.setattr(project, "_installed_from", lambda: origin)
     assert project.template_source() == source
 
@@ -95,37 +95,37 @@ def test_a_port_is_copied_from_where_the_program_came_from(monkeypatch, origin, 
     ("option", "typed"),
     [("guidance", "low"), ("steps", "2.5"), ("model", "Bad Name"), ("model", "mflux"), ("repo", "a")],
 )
-def test_an_option_that_no_question_accepts_is_refused_first(tmp_path, option, typed):
+def test_invalid_option_is_refused_first(tmp_path, option, typed):
     runner = Refusing(2)
     with pytest.raises(PortError, match=f"the command line: .*{typed}"):
         Journey(request(tmp_path, **{option: typed}), runner, lambda line: None).go()
     assert not runner.ran
 
 
-def test_numbers_are_answers(tmp_path):
+def test_numeric_options_become_numbers(tmp_path):
     assert request(tmp_path, guidance="4.5", steps="30").answers() == {
         "steps": 30, "guidance": 4.5, "supports_guidance": True}  # fmt: skip
 
 
-def test_what_was_typed_replaces_what_was_found_in_every_place(tmp_path):
+def test_typed_values_replace_inferred_ones_everywhere(tmp_path):
     path = tmp_path / ANSWERS_FILE
     path.write_text("steps: 50\nsupports_guidance: true\ncheckpoints:\n- key: vega\n  steps: 50\n  sigma_steps: 50\n")
     set_answers(path, {"steps": "2"})
     assert path.read_text().count("steps: 2\n") == 2 and "sigma_steps: 50" in path.read_text()
 
 
-def test_what_was_typed_is_added_where_the_file_has_no_such_answer(answers):
+def test_typed_values_are_added_to_the_answers_file(answers):
     set_answers(answers, {"guidance": 4.5, "supports_guidance": True})
     assert answers.read_text().endswith("steps: 20\n\nguidance: 4.5\n\nsupports_guidance: true\n")
 
 
-def test_the_way_on_repeats_what_was_typed(tmp_path):
+def test_command_to_continue_repeats_the_options(tmp_path):
     typed = Request(tmp_path, "../vega", "vega", python=".venv/bin/python", checkout="mflux", steps="4")
     assert typed.again(repo="acme/Vega") == (
         "mflux-port start vega --repo acme/Vega --steps 4 --python .venv/bin/python --checkout mflux")  # fmt: skip
 
 
-def test_a_repo_given_later_is_used_as_one_given_first(mflux_port, pristine, tmp_path):
+def test_repo_given_later_is_used_like_one_given_first(mflux_port, pristine, tmp_path):
     root = shutil.copytree(pristine(), tmp_path / "mflux")
     file = root / ANSWERS_FILE
     write_checkpoint(tmp_path / "vega")
@@ -152,7 +152,7 @@ def write_checkpoint(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("python", "tool"), [("", "uv run --with diffusers --with /t mflux-port"), ("p", "mflux-port")]
 )
-def test_the_pipelines_defaults_are_read_whatever_python_runs_this(tmp_path, python, tool):
+def test_pipeline_defaults_are_read_with_any_python(tmp_path, python, tool):
     command = inspect_command(request(tmp_path, template="/t", repo="acme/Vega"), python)
     assert command == f"{tool} inspect ../vega --repo acme/Vega -o {ANSWERS_FILE}"
 
@@ -170,7 +170,7 @@ class Refusing:
         return subprocess.CompletedProcess(command, self.code, "", "mflux-port: ../vega is not there; name another\n")
 
 
-def test_a_command_that_refuses_stops_with_the_way_on(tmp_path):
+def test_refused_command_stops_with_the_command_to_continue(tmp_path):
     runner = Refusing(2)
     with pytest.raises(
         PortError, match="inspect stopped: ../vega is not there; name another; then continue with: mflux-port"
@@ -187,7 +187,7 @@ def test_a_copy_that_fails_keeps_the_answers(tmp_path, answers):
 
 
 def test_a_copy_that_was_killed_is_completed(tmp_path, answers):
-    (tmp_path / "src/mflux/models/z_image").mkdir(parents=True)  # what the copy had written
+    (tmp_path / "src/mflux/models/z_image").mkdir(parents=True)  # what the copy wrote
     for text in ("# LOOK UP - hf_repo is not in the checkpoint; Copier will ask for it", "# LOOK UP - not in"):
         answers.write_text(answers.read_text().replace(text, "hf_repo: acme/Vega" if "hf" in text else "# not in"))
     note_copy(answers, True)
@@ -206,7 +206,7 @@ def test_a_copy_that_was_killed_overwrites_no_other_port(tmp_path, answers):
 
 
 @pytest.mark.parametrize(("content", "wrong"), [(b"- steps", "not a mapping of answers"), (b"\xff\xfe", "not UTF-8")])
-def test_a_file_that_holds_no_answers_is_named(tmp_path, answers, content, wrong):
+def test_file_without_answers_is_named(tmp_path, answers, content, wrong):
     answers.write_bytes(content)
     with pytest.raises(PortError, match=f"{ANSWERS_FILE} is {wrong}"):
         Journey(request(tmp_path), Refusing(0), lambda line: None).go()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from mflux_port.checks.engine.evidence import STAGES
+from mflux_port.checks.engine.evidence import CLAIM_FLAGS, STAGES
 
 from tests.checks import complete_port
 from tests.checks.complete_port import MODEL, git
@@ -20,7 +20,7 @@ def walked(pristine, tmp_path_factory) -> Walk:
     return walk
 
 
-def test_it_arrives(walked):
+def test_walk_finishes_the_port(walked):
     assert walked.next() is None
     assert not (walked.root / f"porting/{MODEL}").exists()
     assert git(walked.root, "status", "--porcelain") == ""
@@ -31,7 +31,7 @@ def test_every_action_has_a_command_and_a_reason(walked):
         assert action["command"] and action["reason"], action
 
 
-def test_the_order_is_the_guides(walked):
+def test_order_of_actions_follows_the_guide(walked):
     commands = [action["command"] for action in walked.taken]
     parts = ("make_tiny_checkpoint", " draft ", " ledger ", "run_reference.py", "run_mflux.py", "finish")
     first = [next(n for n, command in enumerate(commands) if part in command) for part in parts]
@@ -41,7 +41,14 @@ def test_the_order_is_the_guides(walked):
     assert done == ["VAE done", "transformer done", "text encoder done"]
 
 
-def test_a_person_is_asked_only_where_no_command_can_go_on(walked):
+def test_claims_are_recorded_from_the_checkpoint_of_the_stages(walked):
+    claims = [action["command"] for action in walked.taken if action["command"].endswith(tuple(CLAIM_FLAGS.values()))]
+    assert claims
+    twin = f"run_reference.py --model porting/{MODEL}/artifacts/tiny "
+    assert [command for command in claims if "run_reference.py" in command and twin not in command] == []
+
+
+def test_person_is_asked_only_when_no_command_can_continue(walked):
     edits = [action["edit"] for action in walked.taken if action["edit"]]
     assert sum(edit.endswith("weight_mapping.py") for edit in edits) == 1
     assert sum(edit.endswith("unresolved.yml") for edit in edits) == 1

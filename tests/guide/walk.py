@@ -1,4 +1,7 @@
-"""A porter who does only what ``status`` says, in a real checkout. Commands that need torch or MLX are simulated here."""
+"""A porter who does only what ``status`` says, in a real checkout.
+
+Commands that need torch or MLX are simulated here.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ WRONG = ("transformer", "text_encoder")  # stages that a person has to write
 
 
 class Walk:
-    """``taken`` has the actions in their order. ``wrong`` are the stages whose code still has an error."""
+    """``taken`` has the actions in order. ``wrong`` are the stages whose code still has an error."""
 
     def __init__(self, root: Path):
         self.root = root

@@ -158,7 +158,7 @@ BREAKS = {
     "dropped bias": (VAE, edit("quant_conv.bias")),
     "dropped bias in every block": (Q, edit("transformer_blocks.{block}.attn.add_q_proj.bias")),
     "missing transpose": (VAE, edit("encoder.conv_out.weight", transform=None)),
-    "missing transpose that the shape hides": (VAE, edit("encoder.conv_in.weight", transform=None)),
+    "missing transpose hidden by the shape": (VAE, edit("encoder.conv_in.weight", transform=None)),
     "transpose of a transposed convolution": (VAE, edit("decoder.conv_in.weight",
                                               transform=WeightTransforms.transpose_conv_transpose2d_weight)),
     "square linear transposed": (FLUX, edit("transformer_blocks.{block}.attn.to_q.weight", transform=mx.transpose)),

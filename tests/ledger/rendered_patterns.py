@@ -42,7 +42,7 @@ def unused(target, folder: Path) -> list[str]:
     found = []
     for kind, beside in BESIDE.items():
         for pattern in patterns(target, kind):
-            # The other tensors use the same spelling, as in a real file.
+            # The other tensors use the same convention, as in a real file.
             place = patterns(target, kind).index(pattern)
             others = {patterns(target, other)[place % len(patterns(target, other))]: other for other in beside}
             made = {name: 3 + mx.random.normal(SHAPES[other]) for name, other in others.items()}

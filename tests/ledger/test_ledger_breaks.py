@@ -44,7 +44,7 @@ BROKEN = {
     "dropped bias": ["quant_conv.bias"],
     "dropped bias in every block": ["transformer_blocks.{0-59}.attn.add_q_proj.bias"],
     "missing transpose": ["encoder.conv_out.weight"],
-    "missing transpose that the shape hides": ["encoder.conv_in.weight"],
+    "missing transpose hidden by the shape": ["encoder.conv_in.weight"],
     "transpose of a transposed convolution": ["decoder.conv_in.weight"],
     "square linear transposed": [f"{FLUX}.to_q.weight"],
     "transform that fails": ["proj_out.weight"],
@@ -79,7 +79,7 @@ def said(references, diffusers_python) -> dict:
 
 
 @pytest.mark.parametrize("component", WHOLE)
-def test_a_whole_mapping_balances(said, component):
+def test_intact_mapping_balances(said, component):
     assert said[component] == WHOLE[component]
 
 
@@ -89,12 +89,12 @@ def test_a_broken_line_is_named(said, name):
     assert {tensor for _, tensor in said[name]} - usual == {tensor for line in BROKEN[name] for tensor in expand(line)}
 
 
-def test_every_break_is_expected(said):
+def test_every_break_has_an_expectation(said):
     assert said.keys() - BROKEN.keys() == {*WHOLE, "qwen_image vae", "qwen_image text_encoder"}
     assert len(BROKEN) >= 20
 
 
-def test_what_mflux_drops_of_qwen_is_named(said):
+def test_tensors_of_qwen_that_mflux_drops_are_named(said):
     dropped = {tensor for kind, tensor in said["qwen_image vae"] if kind == "not mapped"}
     assert dropped == {f"encoder.down_blocks.5.time_conv.{name}" for name in ("weight", "bias")}
     unread = {tensor for kind, tensor in said["qwen_image text_encoder"] if kind == "no such parameter"}

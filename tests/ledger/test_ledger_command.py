@@ -99,7 +99,7 @@ def test_a_fresh_port_balances_and_keeps_the_key_list(port, ledger):
 
 
 @pytest.mark.full
-def test_what_is_open_is_named(port, ledger):
+def test_open_findings_are_named(port, ledger):
     tensors = transformer()
     tensors["transformer_blocks.0.attn.rotary.weight"] = (4,)
     del tensors["transformer_blocks.2.norm1.weight"]
@@ -119,7 +119,7 @@ def test_what_is_open_is_named(port, ledger):
 
 
 @pytest.mark.full
-def test_files_of_the_checkpoint(port, ledger, tmp_path):
+def test_checkpoint_files_are_compared(port, ledger, tmp_path):
     checkpoint = tmp_path / "nova"
     checkpoint.mkdir()
     for part in port[1].iterdir():
@@ -134,13 +134,13 @@ def test_files_of_the_checkpoint(port, ledger, tmp_path):
         ("files", "no tokenizer", "qwen3"),
         ("files", "read too", "transformer/diffusion_pytorch_model.fp16.safetensors"),
     }
-    # The stored key list shows it too.
+    # The stored key list also reveals it.
     assert ("files", "read too", "transformer/diffusion_pytorch_model.fp16.safetensors") in rows(ledger("--json"))
     ledger("--checkpoint", port[1])
 
 
 @pytest.mark.full
-def test_a_part_keeps_the_key_list_of_the_others(port, ledger, tmp_path):
+def test_account_of_one_component_keeps_the_key_lists_of_the_others(port, ledger, tmp_path):
     kept = port[0] / "porting/nova/checkpoint_keys.txt"
     ledger("--checkpoint", port[1])
     whole = kept.read_text()
@@ -154,7 +154,7 @@ def test_a_part_keeps_the_key_list_of_the_others(port, ledger, tmp_path):
 
 
 @pytest.mark.full
-def test_a_waiver_that_waives_nothing_is_named(port, ledger):
+def test_unused_waiver_is_named(port, ledger):
     path = port[0] / "porting/nova/waivers.yml"
     path.write_text("ledger:\n- {component: transformer, tensor: gone.weight, reason: was there once}\n")
     try:
@@ -165,7 +165,7 @@ def test_a_waiver_that_waives_nothing_is_named(port, ledger):
 
 
 @pytest.mark.full
-def test_input_that_is_wrong(port, ledger, mflux_port, diffusers_python):
+def test_wrong_input_is_one_line(port, ledger, mflux_port, diffusers_python):
     checks = [
         (ledger("--component", "unet"), "no component unet"),
         (ledger("--checkpoint", port[1], "--key", "nova-2"), "has no checkpoint 'nova-2'; it has nova"),
@@ -229,7 +229,7 @@ def test_lora_files_of_a_port(port, ledger, tmp_path):
 
 @pytest.mark.full
 @pytest.mark.parametrize("version", ["0.18.1", "0.22.0"])
-def test_older_mflux(mflux_port, pristine, references, environment, tmp_path, version):
+def test_ledger_of_an_older_mflux(mflux_port, pristine, references, environment, tmp_path, version):
     checkout, checkpoint = make_port(tmp_path, pristine(version), references)
     run = {"cwd": checkout, "python": environment(version)}
     done = mflux_port("ledger", "nova", "--checkpoint", checkpoint, "--json", **run)

@@ -42,14 +42,14 @@ TEXT = [
 
 
 @pytest.mark.parametrize("name", TEXT)
-def test_a_text_encoders_key_is_told(name):
+def test_key_of_a_text_encoder_is_recognized(name):
     key = parse_key(name)
     assert key.of_text_encoder and f"{key.prefix}{key.path}{key.ending}" == name
     assert not parse_key(f"transformer.{LAYER}.lora_A.weight").of_text_encoder
 
 
 @pytest.mark.parametrize("convention", SPELLINGS)
-def test_a_spelling_is_told(convention):
+def test_convention_is_recognized(convention):
     keys = [parse_key(name) for name in SPELLINGS[convention]]
     assert set(conventions(keys)) == {convention}
     for key in keys:
@@ -58,7 +58,7 @@ def test_a_spelling_is_told(convention):
 
 
 @pytest.mark.parametrize("ending", ["dora_scale", "lora_magnitude_vector", "lora_magnitude_vector.default.weight"])
-def test_dora_is_told_beside_its_matrices(ending):
+def test_dora_is_recognized_next_to_its_matrices(ending):
     names = [f"transformer.{LAYER}.{ending}", *SPELLINGS["diffusers"]]
     keys = [parse_key(name) for name in names]
     assert conventions(keys) == {"DoRA": 1, "diffusers": 2} and keys[0].path == LAYER
@@ -166,7 +166,7 @@ def lokr_of() -> dict:
     return {name: ("BF16", shape) for name, shape in lokr(lokr_w1=(8, 8), lokr_w2=(384, 384)).items()}
 
 
-# Name -> tensors by type, metadata, adapter_config.json; the words of the finding, none when the file passes.
+# Name -> tensors by type, metadata, adapter_config.json; the words of the finding; no words if the file passes.
 TYPED = {
     "fp8": ({A: ("F8_E4M3", (RANK, WIDTH)), B: ("F8_E4M3", (WIDTH, RANK))}, {}, None, "quantized weights: F8_E4M3 without scales"),
     "fp8 of the other kind": ({A: ("F8_E5M2", (RANK, WIDTH)), B: PAIR[B]}, {}, None, "quantized weights: F8_E5M2 without scales"),
@@ -231,13 +231,13 @@ def test_a_patch_that_fits(said):
     assert said["patch"]["passed"] and said["patch"]["layers"] == 1
 
 
-def test_no_transformer_layer_is_offered_for_what_it_cannot_hold(said):
+def test_no_alias_is_suggested_for_a_layer_that_does_not_fit(said):
     assert said["text encoder"]["convention"] == "diffusers" and len(said["text encoder"]["unmatched"]) == 2
     assert said["text encoder"]["aliases"] == [] and said["dora"]["aliases"] == []
 
 
 @pytest.mark.parametrize("name", ["loha", "oft", "glora", "whole difference", "convolution"])
-def test_no_alias_is_offered_for_what_mflux_does_not_apply(said, name):
+def test_no_alias_is_suggested_for_unsupported_adapters(said, name):
     assert not said[name]["passed"] and said[name]["aliases"] == []
 
 
@@ -245,7 +245,7 @@ def test_a_file_without_tensors_fails(said):
     assert not said["nothing"]["passed"]
 
 
-def test_a_mixed_file(said):
+def test_file_with_several_conventions(said):
     assert said["mixed"]["convention"] == "mixed: diffusers and kohya" and said["mixed"]["passed"]
 
 
@@ -323,14 +323,14 @@ def test_dora_of_a_lokr_loads_as_trained_at_alpha_of_rank_only(said):
 
 
 @pytest.mark.parametrize("name", TYPED)
-def test_types_and_strength(said, name):
+def test_types_and_scales_are_reported(said, name):
     account, words = said[f"typed {name}"], TYPED[name][3]
     problems = [f"{where}: {why}" for where, why in account["problems"]]
     assert account["passed"] == (not words), problems
     assert not account["unmatched"] and len(problems) == bool(words) and words in "".join(problems)
 
 
-def test_a_level_that_does_not_read_the_metadata_loses_the_strength(tmp_path, diffusers_python):
+def test_mflux_that_ignores_metadata_loses_the_scale(tmp_path, diffusers_python):
     for name in ("peft metadata", "peft metadata of a model", "adapter_config of rank"):
         tensors, metadata, _, _ = TYPED[name]
         write_typed(tmp_path / f"{name}.safetensors", tensors, metadata)

@@ -1,4 +1,6 @@
-"""A port's rendered LoRA mapping passes its own tests, which send LoRAs in every spelling through the real loader."""
+"""A port's rendered LoRA mapping passes its own tests, which load LoRAs in every naming convention with the real
+loader.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ def port(request, tmp_path, checkout):
 
 
 @pytest.mark.parametrize("port", RELEASES, indirect=True)
-def test_every_spelling_is_applied_by_the_loader_of_the_release(port):
+def test_every_convention_is_applied_by_the_loader_of_the_release(port):
     release, root, answers, files = port
     (test,) = (path for path in files if path.name == f"test_{answers['model']}_lora_mapping.py")
     said = run_fast_tests(root, release, [test])
@@ -42,7 +44,7 @@ def test_every_spelling_is_applied_by_the_loader_of_the_release(port):
 
 
 @pytest.mark.parametrize("port", RELEASES, indirect=True)
-def test_no_pattern_is_rendered_that_the_loader_of_the_release_ignores(port):
+def test_no_rendered_pattern_is_ignored_by_the_loader_of_the_release(port):
     release, root, answers, _ = port
     arguments = (answers["model"], load_port(root, answers["model"]).class_name)
     said = run_in(releases.environment(release), HERE / "rendered_patterns.py", *arguments, source=root / "src")

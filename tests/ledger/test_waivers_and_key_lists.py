@@ -19,19 +19,19 @@ _NAMES = st.lists(st.lists(_PART, min_size=1, max_size=4).map(".".join), unique=
 
 
 @given(_NAMES)
-def test_names_drawn_together_come_apart_again(names):
+def test_grouped_names_expand_to_the_same_names(names):
     lines = collapse(names)
     assert sorted(name for line in lines for name in expand(line)) == sorted(names)
     assert len(lines) <= len(names)
 
 
-def test_running_numbers_become_ranges():
+def test_consecutive_numbers_become_ranges():
     names = [f"blocks.{block}.net.{layer}.weight" for block in range(30) for layer in (0, 2)]
     assert collapse(names) == ["blocks.{0-29}.net.0.weight", "blocks.{0-29}.net.2.weight"]
     assert collapse(["a.0.b", "a.1.b", "a.5.b", "a.b"]) == ["a.{0-1}.b", "a.5.b", "a.b"]
 
 
-def test_a_key_list_gives_the_checkpoint_back(references, tmp_path):
+def test_key_list_restores_the_checkpoints_names(references, tmp_path):
     taken = snapshot(open_checkpoint(str(references / "qwen_image-full")))
     path = tmp_path / "keys.txt"
     path.write_text(keylist_text(taken))
@@ -40,7 +40,7 @@ def test_a_key_list_gives_the_checkpoint_back(references, tmp_path):
     assert path.stat().st_size < 20_000 and sum(map(len, taken.tensors.values())) == 2856
 
 
-def test_a_scalar_and_a_name_with_spaces(tmp_path):
+def test_key_list_with_a_scalar_and_a_name_with_spaces(tmp_path):
     tensors = {name: Tensor(name, "F32", ()) for name in ("scale", "a b.c")}
     (tmp_path / "keys.txt").write_text(keylist_text(Snapshot("x", [], {"vae": tensors})))
     assert read_keylist(tmp_path / "keys.txt").tensors == {"vae": tensors}
@@ -68,14 +68,14 @@ def test_a_broken_key_list_names_the_line(tmp_path, line):
         ("{", "is not valid YAML"),
     ],
 )
-def test_waivers_of_another_form_are_refused(tmp_path, text, expected):
+def test_malformed_waivers_are_refused(tmp_path, text, expected):
     path = tmp_path / "waivers.yml"
     path.write_text(text)
     with pytest.raises(PortError, match=expected):
         read_waivers(path)
 
 
-def test_waivers_cover_patterns_and_tell_idle_ones(tmp_path):
+def test_waivers_match_patterns_and_unused_ones_are_reported(tmp_path):
     path = tmp_path / "waivers.yml"
     path.write_text(
         "ledger:\n"
@@ -103,7 +103,7 @@ def test_waivers_cover_patterns_and_tell_idle_ones(tmp_path):
         ("mistral3", "language_model.layers.0.mlp.up_proj.weight", False),
     ],
 )
-def test_what_a_prompt_does_not_need_of_mfluxs_encoders(kind, tensor, is_covered):
+def test_towers_and_heads_of_mfluxs_encoders_are_waived(kind, tensor, is_covered):
     port = SimpleNamespace(kinds={"text_encoder_2": kind})
     assert known_waivers(port, "text_encoder_2").cover("tensors", tensor) == is_covered
 

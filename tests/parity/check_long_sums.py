@@ -11,7 +11,7 @@ import numpy as np  # noqa: E402
 from mlx import nn  # noqa: E402
 from parity.run.long_sums import long_sums_in_parts  # noqa: E402
 
-COUNT = (1 << 20) + 13  # no multiple of the parts
+COUNT = (1 << 20) + 13  # not a multiple of the parts
 numbers = (np.random.default_rng(0).standard_normal((2, COUNT)) + 1).astype(np.float32)
 exact, weight = numbers.astype(np.float64), np.linspace(0.5, 2, COUNT).astype(np.float32)
 rows, columns = mx.array(numbers), mx.array(numbers.T.copy())

@@ -1,4 +1,6 @@
-"""Modules that run again on the reference's input, and latents of another shape (needs MLX): ``check_replays.py PORTING``."""
+"""Modules that run again on the reference's input, and latents of another shape (needs MLX): ``check_replays.py
+PORTING``.
+"""
 
 from __future__ import annotations
 

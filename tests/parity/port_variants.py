@@ -82,7 +82,7 @@ class ErnieWithoutNegative(Ernie):
 
 
 class ErnieWithOtherSigmas(Ernie):
-    """Its schedule differs; the transformer is right."""
+    """Its schedule differs; the transformer is correct."""
 
     def generate_image(self, seed, prompt, num_inference_steps, height, width, guidance, negative_prompt=None):
         settings = {"num_inference_steps": num_inference_steps, "height": height, "width": width, "guidance": guidance}

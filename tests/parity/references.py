@@ -98,6 +98,9 @@ def write_reference(reference: dict, folder: Path) -> Path:
         path = folder / name / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(config, indent=2), encoding="utf-8")
+        if kind.endswith("VLProcessor"):  # a tokenizer with an image processor
+            settings = {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": kind}
+            path.with_name("preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
         if "post_processor" in config:  # what a tokenizer puts around every text
             part = {"post_processor": config["post_processor"]}
             path.with_name("tokenizer.json").write_text(json.dumps(part), encoding="utf-8")

@@ -1,7 +1,7 @@
 """Run inside an environment with mflux and MLX: put one bug after another into a released port and ask for the module.
 
-``run_bugs.py PORTING FAMILY DTYPE [NAME…]`` prints a JSON line for each bug: its name, what was expected, the answer, which
-stages passed and, in float32, how much the picture differs from the reference's.
+``run_bugs.py PORTING FAMILY DTYPE [NAME…]`` prints a JSON line for each bug: its name, what was expected, the answer,
+which stages passed and, in float32, how much the picture differs from the reference's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Run inside an environment with mflux and MLX: put one bug after another into Z-Image's LoRA, training and so on.
 
-``run_py PORTING [BUG…]`` prints a JSON line for each bug: its name, what was expected, and the rows that fail.
+``run_claims.py PORTING [BUG…]`` prints a JSON line for each bug: its name, what was expected, and the rows that fail.
+For a folder named flux2 the bugs are those in FLUX.2's LoRA.
 """
 
 from __future__ import annotations
@@ -12,24 +13,32 @@ from pathlib import Path
 
 PORTING, *NAMES = sys.argv[1:]
 sys.path[:0] = [PORTING, str(Path(__file__).parent)]
-PORT = "mflux.models.z_image.variants.z_image:ZImage"
+PORTS = {
+    "z_image": "mflux.models.z_image.variants.z_image:ZImage",
+    "flux2": "mflux.models.flux2.variants.txt2img.flux2_klein:Flux2Klein",
+}
+PORT = PORTS[Path(PORTING).name]
 ADAPTER = "mflux.models.z_image.training_adapter.z_image_training_adapter:ZImageTrainingAdapter"
 ARTIFACTS = Path(PORTING, "artifacts")
 TINY = ARTIFACTS / "tiny"
 FILES = ("attention", "diffusers_alpha", "kohya")
 
-from bugs.claims import CLAIMS  # noqa: E402 - found through the path above
+from bugs.claims import CLAIMS, RIGHT, lora  # noqa: E402 - found through the path above
 from bugs.claims.claim import IMAGE, LORA, QUANTIZED, TRAINING, Claim  # noqa: E402
 
 HEALTHY = [Claim("healthy", claim, contextlib.nullcontext, "", "") for claim in (LORA, TRAINING, IMAGE, QUANTIZED)]
+BUGS = [*HEALTHY, *RIGHT, *CLAIMS]
+if PORT == PORTS["flux2"]:
+    BUGS = [HEALTHY[0], *lora.FLUX2]
 
 
 def main() -> None:
     from parity.record.recording import Recording
 
-    recordings = {name: Recording(ARTIFACTS / f"{name}.safetensors") for name in ("lora", "training", "image")}
+    used = {bug.claim for bug in BUGS} - {QUANTIZED}  # quantized copies are judged on the run of image-to-image
+    recordings = {name: Recording(ARTIFACTS / f"{name}.safetensors") for name in sorted(used)}
     known = recordings["lora"].facts["lora"]["files"]
-    for bug in [*HEALTHY, *CLAIMS]:
+    for bug in BUGS:
         if NAMES and bug.name not in NAMES:
             continue
         files = known if bug in HEALTHY or bug.row not in known else (*FILES, bug.row)
@@ -41,8 +50,9 @@ def main() -> None:
             except Exception as error:  # noqa: BLE001 - any error is recorded as the result, and counts as wrong
                 rows.append(_Raised(f"{type(error).__name__}: {error}"))
         failed = {row.name: row.note for row in rows if row.status == "FAIL"}
-        row = {"bug": bug.name, "claim": bug.claim, "row": bug.row, "words": bug.words, "failed": failed}
-        print(json.dumps(row), flush=True)
+        passed = [row.name for row in rows if row.status == "pass"]
+        expected = {"bug": bug.name, "claim": bug.claim, "row": bug.row, "words": bug.words}
+        print(json.dumps({**expected, "failed": failed, "passed": passed}), flush=True)
 
 
 class _Raised:
@@ -53,11 +63,11 @@ class _Raised:
 
 
 def _lora(recordings: dict, say, named: str) -> None:
-    from parity.run import lora
+    from parity.run import lora as judges
     from parity.waivers import Waivers
 
     recording = recordings["lora"]
-    lora.judge(PORT, TINY, {}, recording, Waivers((_healthy_kohya(),)), say)
+    judges.judge(PORT, TINY, {}, recording, Waivers((_healthy_kohya(),)), say)
 
 
 def _healthy_kohya():

@@ -1,7 +1,7 @@
 """Run inside an environment with mflux and MLX: judge several ports by one recording, in one process.
 
-``run_variants.py PORTING RECORDING DTYPE BISECT MODULE:CLASS…`` prints a JSON line for each port: its class, the status and
-the note of each stage, the answer, and all other lines.
+``run_variants.py PORTING RECORDING DTYPE BISECT MODULE:CLASS…`` prints a JSON line for each port: its class, the status
+and the note of each stage, the answer, and all other lines.
 """
 
 from __future__ import annotations

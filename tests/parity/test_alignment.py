@@ -22,7 +22,7 @@ def _values(*shape: int) -> np.ndarray:
         ((3, 8), lambda x: x[None, :, None]),
     ],
 )
-def test_a_layout_is_found_and_undone(shape, change):
+def test_layout_is_found_and_undone(shape, change):
     from parity.compare.alignment import align
 
     reference = _values(*shape)
@@ -42,14 +42,14 @@ def test_rows_that_only_one_side_has_are_cut():
     assert align(reference, _values(1, 11, 9)) is None
 
 
-def test_rows_are_not_cut_from_the_width_of_another_tensor():
+def test_rows_are_not_cut_by_another_tensors_width():
     """Cosines of 165 text tokens, and the table of an image with one token: (1, 16, 2)."""
     from parity.compare.alignment import align
 
     assert align(_values(1, 16, 2), _values(165, 16)) is None
 
 
-def test_height_and_width_in_each_others_places_are_no_layout():
+def test_swapped_height_and_width_are_not_a_layout():
     from parity.compare.alignment import align
 
     reference = _values(1, 4, 6, 5)
@@ -57,7 +57,7 @@ def test_height_and_width_in_each_others_places_are_no_layout():
     assert align(reference, turned)[1].relative > 0.5
 
 
-def test_keys_that_one_side_repeats():
+def test_repeated_keys_of_one_side_are_handled():
     from parity.compare.alignment import align
 
     reference = _values(1, 2, 6, 4)
@@ -66,7 +66,7 @@ def test_keys_that_one_side_repeats():
     assert align(repeated, reference, repeats=True)[1].relative == 0
 
 
-def test_distances():
+def test_distances_are_measured():
     from parity.metrics import distance
 
     values = _values(1000)
@@ -79,7 +79,7 @@ def test_distances():
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("masked", [-np.inf, np.finfo(np.float32).min])
-def test_what_the_reference_masks_is_left_out_and_what_the_port_masks_alone_is_wrong(masked):
+def test_tokens_masked_by_the_reference_are_left_out_and_those_masked_by_the_port_alone_are_wrong(masked):
     from parity.metrics import distance
 
     values = _values(100)
@@ -88,7 +88,7 @@ def test_what_the_reference_masks_is_left_out_and_what_the_port_masks_alone_is_w
     assert distance(values, half).relative == float("inf")
 
 
-def test_values_in_another_order_are_told_from_rounded_ones():
+def test_values_in_another_order_are_distinguished_from_rounded_ones():
     from parity.explain import causes_in_values
     from parity.record.recording import from_bfloat16, to_bfloat16
 

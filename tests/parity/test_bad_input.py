@@ -26,7 +26,7 @@ def _refused(done, *words: str) -> None:
     assert all(word in last for word in words), last
 
 
-def test_a_folder_that_is_no_checkpoint(twin, script, tmp_path):
+def test_folder_that_is_not_a_checkpoint(twin, script, tmp_path):
     home = twin("z_image")
     _refused(script(home, "run_reference.py", "--model", tmp_path), "model_index.json", "--model")
     _refused(script(home, "make_tiny_checkpoint.py", "--model", tmp_path), "model_index.json", "--model")
@@ -38,7 +38,7 @@ def test_a_checkpoint_of_another_family(twin, script):
     _refused(done, "ErnieImagePipeline", "ZImagePipeline", "--model")
 
 
-def test_a_checkpoint_that_is_cut_off(twin, script, tmp_path):
+def test_truncated_checkpoint(twin, script, tmp_path):
     home = twin("z_image")
     model = shutil.copytree(home / "artifacts/tiny", tmp_path / "model")
     file = next((model / "transformer").glob("*.safetensors"))
@@ -46,7 +46,7 @@ def test_a_checkpoint_that_is_cut_off(twin, script, tmp_path):
     _refused(script(home, "run_reference.py", "--model", model), "cut off", file.name)
 
 
-def test_a_recording_that_is_cut_off(stages, script, port, tmp_path):
+def test_truncated_recording(stages, script, port, tmp_path):
     whole = (stages / "artifacts/reference.safetensors").read_bytes()
     for length in (len(whole) - 10, len(whole) // 2, 100, 3, 0):
         cut = tmp_path / "cut.safetensors"
@@ -76,11 +76,11 @@ def test_not_a_number_in_the_reference(twin, script, tmp_path):
 
 
 @pytest.mark.parametrize("flags", [("--prompt", "another"), ("--size", "64"), ("--steps", "3")])
-def test_another_run_than_the_recorded_one(stages, script, port, flags):
+def test_run_that_differs_from_the_recorded_one(stages, script, port, flags):
     _refused(script(stages, "run_mflux.py", *port("z_image"), *flags), "the reference ran with", "run run_reference.py")
 
 
-def test_another_checkpoint_than_the_recorded_one(stages, twin, script, port):
+def test_checkpoint_that_differs_from_the_recorded_one(stages, twin, script, port):
     other = twin("ernie_image") / "artifacts/tiny"
     _refused(
         script(stages, "run_mflux.py", *port("z_image"), "--model", other),
@@ -96,7 +96,7 @@ def test_an_operation_that_the_device_lacks(stages, script, port):
     _refused(done, "MLX on Device(cpu, 0) lacks an operation ([Eigh::eval_gpu] has no GPU", "stream=mx.cpu")
 
 
-def test_a_device_that_is_not_there(stages, script, port):
+def test_missing_device(stages, script, port):
     for name in ("tpu", "meta"):  # the second one exists, and computes nothing
         done = script(stages, "run_reference.py", "--model", stages / "artifacts/tiny", "--device", name)
         _refused(done, f"--device {name} cannot be used", "leave it out, or type ")
@@ -116,7 +116,7 @@ def test_a_port_that_cannot_be_imported(stages, script):
     _refused(script(stages, "run_mflux.py", "--port", "mflux.models.nowhere:Nothing"), "mflux.models.nowhere", "--port")
 
 
-def test_a_part_that_is_not_ported_leaves_the_others_judged(stages, script, tmp_path):
+def test_unported_part_does_not_stop_the_other_stages(stages, script, tmp_path):
     # A port whose transformer's mapping names a tensor that the checkpoint lacks.
     (stages / "half.py").write_text(HALF)
     done = script(stages, "run_mflux.py", "--port", "half:ZImage")
@@ -126,7 +126,7 @@ def test_a_part_that_is_not_ported_leaves_the_others_judged(stages, script, tmp_
     assert done.returncode == 0
 
 
-def test_a_transformer_without_what_the_loop_asks_of_it_is_named_and_the_vae_judged(stages, script):
+def test_transformer_without_a_required_method_is_named_and_the_vae_is_judged(stages, script):
     (stages / "drafted.py").write_text(DRAFTED)
     done = script(stages, "run_mflux.py", "--port", "drafted:Drafted")
     lines = dict(re.findall(r"^(\w+) +(pass|FAIL|not ported|not run)", done.stdout, re.MULTILINE))
@@ -135,7 +135,7 @@ def test_a_transformer_without_what_the_loop_asks_of_it_is_named_and_the_vae_jud
     assert {lines[name] for name in ("vae_decode", "vae_encode", "scheduler")} == {"pass"}, done.stdout
 
 
-def test_one_stage_alone(stages, script, port):
+def test_single_stage(stages, script, port):
     done = script(stages, "run_mflux.py", *port("z_image"), "--stage", "vae_decode")
     assert done.returncode == 0
     assert re.findall(r"^(\w+) +pass", done.stdout, re.MULTILINE) == ["vae_decode"]

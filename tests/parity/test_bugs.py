@@ -1,4 +1,5 @@
-"""A bug of each kind, put into the released ports: the harness's one answer is the module and the cause that were expected.
+"""A bug of each kind, put into the released ports: the harness's one answer is the module and the cause that were
+expected.
 
 These are a sample. All bugs are run with ``run_bugs.py``; its goal is 95 % in float32 and 85 % in bfloat16.
 """
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.full
 SAMPLE = {
     ("z_image", "float32"): [
         "RoPE in halves", "attention scale", "step sign", "last layer", "bias dropped",
-        "embedding not scaled", "embedding scaled behind it, which is not a bug", "encoder activation",
+        "embedding not scaled", "embedding scaled after it, which is not a bug", "encoder activation",
         "keys of the next token", "noise refiner left out",
     ],
     ("flux2", "float32"): [
@@ -34,7 +35,7 @@ GUIDED = ("--guidance", "3", "--negative-prompt", "a blurry dog in a rain")
 
 
 @pytest.mark.parametrize(("family", "dtype"), SAMPLE)
-def test_the_module_is_named(recorded, script, family, dtype):
+def test_module_with_the_bug_is_named(recorded, script, family, dtype):
     home = recorded(family)
     if family == "ernie_image":
         recorded(family, *GUIDED, output="guided")

@@ -65,7 +65,7 @@ def recorded(request, tmp_path):
     return _recording(path, {"transformer.0": (inputs, [CONDITIONAL[0], UNCONDITIONAL[0]])}, _guided(), listed=True)
 
 
-def test_predictions_are_read_whatever_calls_they_are_part_of(recorded):
+def test_predictions_are_read_from_any_form_of_call(recorded):
     from parity.compare.calls import ReferenceCalls
 
     calls = ReferenceCalls(recorded)
@@ -113,7 +113,7 @@ def test_a_prompt_of_another_length_is_explained():
     assert other_length(POSITIVE, filled, ()).endswith("the reference's are [1, 7, 12]")
 
 
-def test_a_table_that_the_port_makes_outside_does_not_disturb_the_pairing(recorded):
+def test_table_made_outside_the_network_does_not_affect_the_pairing(recorded):
     from parity.compare.calls import ReferenceCalls, pair
 
     calls = ReferenceCalls(recorded)
@@ -141,9 +141,7 @@ def test_each_input_of_the_prompt_finds_its_array(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "listed"), [("layers.{}", True), ("layers_{}", False)])
-def test_inputs_of_one_shape_keep_their_order_in_a_list_and_where_one_is_like_none_of_the_references(
-    tmp_path, name, listed
-):
+def test_inputs_of_one_shape_keep_their_order(tmp_path, name, listed):
     """Hidden states of all layers: values show which is which, unless one of them is wrong or they are one list."""
     from parity.compare.calls import match_prompts
 
@@ -157,7 +155,7 @@ def test_inputs_of_one_shape_keep_their_order_in_a_list_and_where_one_is_like_no
     assert further[4].gap > 0.5
 
 
-def test_the_ports_padding_stays_and_other_lengths_are_said(tmp_path):
+def test_port_padding_stays_and_other_lengths_are_reported(tmp_path):
     from parity.compare.calls import match_prompts
 
     branch = _branch(tmp_path, {})
@@ -170,7 +168,7 @@ def test_the_ports_padding_stays_and_other_lengths_are_said(tmp_path):
     assert shorter.reference is None and shorter.gap == np.inf
 
 
-def test_padding_of_the_reference_is_left_out_where_its_mask_says_so(tmp_path):
+def test_masked_padding_of_the_reference_is_left_out(tmp_path):
     from parity.compare.calls import match_prompts
 
     mask = np.array([[1, 1, 1, 1, 1, 0, 0]])
@@ -198,7 +196,7 @@ def test_the_guidance_formula_is_fitted_and_named(name):
     assert guidance_formula.formula(factors, rest, G) == name
 
 
-def test_a_formula_that_is_not_a_sum_says_so_and_two_formulas_are_told_apart():
+def test_nonlinear_formula_is_reported_and_two_formulas_are_distinguished():
     from parity.compare import guidance_formula
 
     outputs = [CONDITIONAL, UNCONDITIONAL]
@@ -214,7 +212,7 @@ def test_a_formula_that_is_not_a_sum_says_so_and_two_formulas_are_told_apart():
     assert "the port computes c + g(c - u), the reference u + g(c - u)" in said
 
 
-def test_a_step_with_fewer_predictions_has_the_one_of_the_same_prompt(tmp_path):
+def test_step_with_fewer_predictions_is_paired_by_prompt(tmp_path):
     """Guidance that ends before the last step."""
     from parity.compare.calls import ReferenceCalls
 
@@ -249,7 +247,7 @@ def _floors(short) -> dict[str, float]:
     return float32_floor.measure(lambda a, b: short(a) @ short(b), convolution, attention)
 
 
-def test_products_in_tf32_are_said_and_float32_is_not():
+def test_tf32_products_are_reported_and_float32_is_not():
     from parity import float32_floor
 
     floors = _floors(lambda values: values)
@@ -269,7 +267,7 @@ def test_products_in_tf32_are_said_and_float32_is_not():
         ({}, 16),
     ],
 )
-def test_sizes_are_multiples_of_what_the_vae_shrinks(tmp_path, config, unit):
+def test_sizes_are_multiples_of_the_vae_scale(tmp_path, config, unit):
     import json
 
     from parity.errors import ParityError
@@ -277,11 +275,19 @@ def test_sizes_are_multiples_of_what_the_vae_shrinks(tmp_path, config, unit):
 
     (tmp_path / "vae").mkdir()
     (tmp_path / "vae/config.json").write_text(json.dumps(config))
-    width, height = sizes.small(tmp_path)
+    width, height = sizes.small(tmp_path, 16)
+    assert all(side % 48 == side % unit == 0 for side in sizes.small(tmp_path, 48))
     assert sizes.multiple(tmp_path) == unit and width % unit == height % unit == 0 and width != height
     sizes.verify_drawn((1, 3, height, width), width, height, tmp_path)
     with pytest.raises(ParityError, match=f"drew 256x{height} when asked for {width}x{height}.* multiples of {unit}"):
         sizes.verify_drawn((1, 3, height, 256), width, height, tmp_path)
+
+
+@pytest.mark.parametrize(("sides", "size"), [(16, (1024, 768)), (48, (1008, 768)), (1024, (1024, 1024))])
+def test_the_default_size_is_one_that_the_port_takes(sides, size):
+    from parity.record.sizes import usual
+
+    assert usual(sides) == size
 
 
 def test_whole_tensors_are_never_thinned_and_kept_once(tmp_path):

@@ -38,7 +38,7 @@ def test_how_queries_are_rotated_differently(halves):
     assert of_rotated(right, 2 * right) == "" and of_rotated(right, _values(1, 2, 9, 16)) == ""
 
 
-def test_another_position_on_one_of_several_axes():
+def test_wrong_position_on_one_of_several_axes():
     from parity.compare.rotation import of_rotated
 
     values, places = _values(1, 2, 9, 32), np.arange(9)
@@ -60,7 +60,7 @@ def _table(positions: np.ndarray, base: float) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=-1)[None]
 
 
-def test_the_base_of_a_table_is_told():
+def test_base_of_a_table_is_named():
     from parity.compare.rotation import is_table, of_tables
 
     places = np.arange(6)
@@ -75,7 +75,7 @@ def test_the_base_of_a_table_is_told():
     assert "other direction" in of_tables(reference, _table(-places, 256.0))
 
 
-def test_the_same_tokens_or_heads_in_another_order():
+def test_tokens_or_heads_in_another_order():
     from parity.compare.rows import same_rows
 
     values = _values(1, 4, 10, 8)
@@ -93,7 +93,7 @@ def test_heads_as_the_inner_axis():
     assert turned_axis(values, values) == "" and turned_axis(values, _values(1, 5, 12)) == ""
 
 
-def test_a_template_that_is_not_cut_off_is_told_from_another_layer():
+def test_uncut_template_is_distinguished_from_another_layer():
     from parity.compare.rows import rows_cut
 
     values = _values(1, 12, 8)
@@ -102,7 +102,7 @@ def test_a_template_that_is_not_cut_off_is_told_from_another_layer():
     assert rows_cut(values[:, 4:], _values(1, 12, 8)) == ""
 
 
-def test_another_order_is_only_said_of_values_that_are_far():
+def test_another_order_is_only_reported_for_values_that_are_far_off():
     from parity.explain.causes_in_values import of_values
 
     values = _values(6, 50)
@@ -116,7 +116,7 @@ def test_another_order_is_only_said_of_values_that_are_far():
     [("context_embedder", False), ("t_embedder", True), ("time_text_embed.linear", True), ("temb", True),
      ("timestep_embedder", True), ("sentiment", False), ("x.runtime", False)],
 )  # fmt: skip
-def test_a_name_is_read_by_words(path, is_time):
+def test_names_are_compared_by_words(path, is_time):
     from parity.explain.causes_in_values import TIME
 
     assert bool(TIME.search(f"transformer.{path}")) is is_time
@@ -131,7 +131,7 @@ class Finding:
     places: str = ""
 
 
-def test_equal_findings_of_many_blocks_are_one_line():
+def test_equal_findings_in_many_blocks_become_one_line():
     from parity.explain.grouping import grouped
 
     layers = [*range(1, 6), *range(8, 35)]
@@ -153,7 +153,7 @@ def test_findings_with_other_figures_in_the_same_sentence_are_equal():
     assert len(grouped([Finding("a.1.q"), Finding("a.1.k"), Finding("a.2.q", waived="known")])) == 3
 
 
-def test_what_an_encoder_gives_beside_a_norm_is_not_joined_with_it():
+def test_output_of_an_encoder_next_to_a_norm_is_a_separate_finding():
     from parity.explain.grouping import ranges
 
     assert ranges([0, 2, 3, 4, 9]) == "0, 2-4, 9"
@@ -173,7 +173,7 @@ def _pair(own: dict, reference: dict):
     return pair(own.items(), modules, prints, {path: ["Linear", "torch.nn"] for path in modules})
 
 
-def test_a_port_with_more_blocks_than_the_checkpoint_is_one_line():
+def test_finding_about_too_many_blocks_is_one_line():
     reference = _model(3)
     own = reference | {name: _values(5, 4) for name in _model(6) if name not in reference}
     [fault] = _pair(own, reference).faults
@@ -181,7 +181,7 @@ def test_a_port_with_more_blocks_than_the_checkpoint_is_one_line():
     assert fault.detail == "the port has 6 blocks, 3 of them loaded, the checkpoint has 3 (in transformer.layers)"
 
 
-def test_a_port_with_fewer_blocks_than_the_checkpoint_is_known():
+def test_port_with_fewer_blocks_than_the_checkpoint_is_recognized():
     reference = _model(5)
     own = {name: reference[name] for name in _model(3)}
     found = _pair(own, reference)
@@ -193,7 +193,7 @@ def test_a_port_with_fewer_blocks_than_the_checkpoint_is_known():
     ]
 
 
-def test_a_list_that_the_port_lacks_is_known_except_in_an_encoder():
+def test_missing_list_is_recognized_except_in_an_encoder():
     reference = _model(2) | {
         "transformer.refiner.0.q.weight": _values(5, 4),
         "text_encoder.visual.0.q.weight": _values(5, 4),
@@ -205,21 +205,21 @@ def test_a_list_that_the_port_lacks_is_known_except_in_an_encoder():
     ]
 
 
-def test_a_mapping_that_fills_only_some_blocks_is_one_line():
+def test_finding_about_partly_filled_blocks_is_one_line():
     reference = _model(5)
     own = {name: values if int(name.split(".")[2]) < 2 else _values(5, 4) for name, values in reference.items()}
     [fault] = _pair(own, reference).faults
     assert fault.detail == "the port has 5 blocks, 2 of them loaded, the checkpoint has 5 (in transformer.layers)"
 
 
-def test_one_tensor_that_is_not_loaded_is_no_matter_of_blocks():
+def test_single_unloaded_tensor_is_not_blamed_on_blocks():
     reference = _model(3)
     own = reference | {"transformer.layers.1.q.weight": _values(5, 4)}
     assert [fault.kind for fault in _pair(own, reference).faults] == ["never loaded"]
     assert _pair(reference, reference).faults == []
 
 
-def test_other_rotary_frequencies_are_not_said_to_be_unloaded_weights():
+def test_different_rotary_frequencies_are_not_reported_as_unloaded_weights():
     def frequencies(base: float) -> np.ndarray:
         return (base ** -(np.arange(16) / 16)).astype(np.float32)
 

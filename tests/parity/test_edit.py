@@ -18,14 +18,14 @@ ROWS = {
     "preprocess", "vae_encode", "condition", "order", "text_encoder", "transformer", "scheduler", "loop", "vae_decode",
     "end_to_end",
 }  # fmt: skip
-# Families that only edit: the port that is judged, and what need not pass, by true differences that
-# healthy/families.py names. FIBO's own steps differ, which would hide what else is wrong in its loop.
+# Families that only edit: the port that is judged, and what may fail because of the true differences in
+# healthy/families.py. FIBO's own steps differ, which would hide what else is wrong in its loop.
 OTHERS = {"flux_kontext": ("Port", {"transformer": "waived"}), "fibo_edit": ("WithReferenceSteps", {})}
 RIGHT = ("healthy", "images as a list of pictures")
 SAMPLE = ("mean and std not applied", "images swapped")  # all of them: run_edits.py
 
 
-def test_a_released_port_edits_two_images_and_bugs_in_it_are_placed(twin, script):
+def test_released_port_edits_two_images_and_bugs_in_it_are_located(twin, script):
     home = twin("flux2")
     flags = ("--edit", "2", "--steps", "2", "--size", "64x48", "--no-calibration")
     done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", *flags)
@@ -42,7 +42,7 @@ def test_a_released_port_edits_two_images_and_bugs_in_it_are_placed(twin, script
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_family_that_only_edits_differs_where_its_sources_do(name, tmp_path):
+def test_editing_family_differs_only_where_its_sources_differ(name, tmp_path):
     """Their transformers make the positions. mflux scales the image to the output's size, so it has that size."""
     home, family = matrix.prepare(name, tmp_path), EDITS[name]
     Image.effect_noise((64, 48), 64).convert("RGB").save(tmp_path / "image.png")

@@ -27,13 +27,13 @@ def padded(values: np.ndarray, width: int) -> np.ndarray:
         (RNG.standard_normal((1, 4, 30)).astype(np.float32), (0, 0, 0)),
     ],
 )
-def test_numbers_have_the_encoder_that_gave_them(embeddings, counts):
+def test_each_number_is_assigned_to_its_encoder(embeddings, counts):
     masks = shares(embeddings, OUTPUTS)
     assert tuple(int(mask.sum()) for mask in masks.values()) == counts
     assert all(mask.shape == embeddings.shape for mask in masks.values())
     assert not np.sum(list(masks.values()), axis=0).max() > 1
 
 
-def test_rows_of_zeros_belong_to_nobody():
+def test_rows_of_zeros_are_assigned_to_no_encoder():
     empty = np.zeros((1, 7, 24), np.float32)
     assert not any(mask.any() for mask in shares(empty, {"text_encoder": [empty]}).values())

@@ -27,7 +27,7 @@ class Result:
 
 @dataclass
 class Settings:
-    """``guidance`` and whether the port guides, as the answers have them."""
+    """``guidance`` and whether the port guides, as in the answers."""
 
     guidance: float
     supports_guidance: bool = True
@@ -66,13 +66,13 @@ def notes(tmp_path) -> Notes:
     return Notes(tmp_path / "PORTING.md")
 
 
-def test_guidance_is_not_asked_of_a_port_that_has_none(notes):
+def test_port_without_guidance_needs_no_proof_of_it(notes):
     assert "guidance" in evidence.wanted(notes)
     notes.port = Settings(1.0, False)
     assert evidence.wanted(notes) == [stage for stage in STAGES if stage != "guidance"]
 
 
-def test_the_guidance_that_ran_is_written_down(tmp_path):
+def test_guidance_that_ran_is_in_the_evidence(tmp_path):
     from parity.explain.boxes import setting_of
 
     facts = {"model": str(tmp_path), "width": 64, "height": 96, "steps": 2, "guidance": 3.5}
@@ -86,7 +86,7 @@ def whole(status: str = "pass", **one: str) -> list[Result]:
     return [Result(stage, one.get(stage, status)) for stage in STAGES]
 
 
-def test_figures_carry_the_whole_setting(notes):
+def test_figures_include_the_whole_setting(notes):
     notes.run(Result("loop"), steps=1, twin=True, commit="abc1234+")
     figures = notes.box("loop").figures
     assert figures.startswith("relL2 1.0e-06 of 1.0e-04, float32, 512x512, 1 step, guidance 4, tiny twin, 2")
@@ -95,14 +95,14 @@ def test_figures_carry_the_whole_setting(notes):
     assert notes.path.read_text().endswith("- [ ] Mine\n")
 
 
-def test_what_was_not_run_is_left_alone(notes):
+def test_boxes_of_other_stages_stay_as_they_are(notes):
     notes.run(Result("loop"))
     before = notes.path.read_text()
     notes.run(Result("loop", "not run"), Result("vae_decode", "not ported"))
     assert notes.path.read_text() == before
 
 
-def test_a_failure_takes_the_tick_and_says_what_failed(notes):
+def test_failure_removes_the_tick_and_names_what_failed(notes):
     notes.run(Result("loop"))
     notes.run(Result("loop", "FAIL", 3e-2))
     box = notes.box("loop")
@@ -114,7 +114,7 @@ def test_a_failure_takes_the_tick_and_says_what_failed(notes):
 @pytest.mark.parametrize(
     "lesser", [{"guidance": 0.0}, {"size": "64x64"}, {"steps": 2}, {"twin": True}, {"guidance": 9.0}]
 )
-def test_a_lesser_run_does_not_hide_a_failure(notes, lesser):
+def test_smaller_run_does_not_hide_a_failure(notes, lesser):
     notes.run(Result("loop", "FAIL", 3e-2))
     before = notes.path.read_text()
     [line] = notes.run(Result("loop"), **lesser)
@@ -124,19 +124,19 @@ def test_a_lesser_run_does_not_hide_a_failure(notes, lesser):
     assert notes.box("loop").proven
 
 
-def test_a_lesser_run_of_the_same_commit_does_not_replace_better_proof(notes):
+def test_smaller_run_of_the_same_commit_does_not_replace_better_proof(notes):
     notes.run(Result("loop"))
     notes.run(Result("loop"), size="64x64")
     assert notes.box("loop").proven
     notes.run(Result("loop"), size="64x64", commit="def5678")  # other code: the old figures no longer prove anything
-    assert notes.box("loop").problem == "was run at 64x64; 512x512 and larger counts"
+    assert notes.box("loop").problem == "was run at 64x64; only 512x512 or larger counts"
 
 
-def test_a_box_that_does_not_count_says_why_and_what_to_type(notes):
+def test_box_that_does_not_count_has_a_reason_and_a_command(notes):
     judge = "uv run python porting/nova/run_mflux.py --stage loop"
     assert (notes.box("loop").problem, notes.box("loop").commands("nova")) == ("is open", judge)
     notes.run(Result("loop"), size="64x96", twin=True, guidance=1.0)
-    assert notes.box("loop").problem == "was run at 64x96; 512x512 and larger counts"
+    assert notes.box("loop").problem == "was run at 64x96; only 512x512 or larger counts"
     reference = "uv run porting/nova/run_reference.py --model porting/nova/artifacts/tiny --size 512 --guidance 4"
     assert notes.box("loop").commands("nova") == f"{reference} && {judge}"
     notes.run(Result("loop"), Result("vae_decode"), guidance=1.0)
@@ -145,13 +145,13 @@ def test_a_box_that_does_not_count_says_why_and_what_to_type(notes):
     assert notes.box("vae_decode").proven  # a decoder does not depend on guidance
 
 
-def test_a_port_without_guidance_needs_none(notes):
+def test_guidance_of_a_port_without_guidance_does_not_matter(notes):
     notes.port = Settings(1.0, False)
     notes.run(*whole(), guidance=0.0)
     assert all(notes.box(stage).proven for stage in STAGES)
 
 
-def test_figures_without_steps_and_guidance_are_asked_for_again(notes):
+def test_figures_without_steps_and_guidance_must_be_measured_again(notes):
     old = "relL2 3.1e-06 of 1.0e-04, float32, 1024x1024, 2026-10-01, commit abc1234"
     notes.path.write_text(f"- [x] loop <!-- evidence: loop --> {old}\n")
     assert notes.box("loop").problem == "has figures without steps and guidance, as earlier versions wrote them"
@@ -217,7 +217,7 @@ def commit_of(home: Path, source: Path) -> str:
     return done.stdout.strip()
 
 
-def test_the_commit_is_of_the_source_that_ran(checkout, tmp_path):
+def test_commit_is_that_of_the_source_that_ran(checkout, tmp_path):
     home, head = checkout / "porting/nova", git(checkout, "rev-parse", "--short", "HEAD")
     assert commit_of(home, checkout / "src") == head
     (home / "PORTING.md").write_text("mine")  # what is not source changes nothing that was measured

@@ -1,4 +1,6 @@
-"""Z-Image, FLUX.2 Klein and ERNIE-Image as mflux has them, against diffusers: every parameter is paired and every stage passes."""
+"""Z-Image, FLUX.2 Klein and ERNIE-Image as mflux has them, against diffusers: every parameter is paired and every stage
+passes.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,10 @@ def test_every_stage_is_within_its_limit_and_nothing_is_blamed(compared, family)
 
 
 def test_a_recording_and_a_search_take_less_than_a_minute(compared):
-    """Computing time: other work on the machine is not counted. The import of torch is not included either; it takes 4 s for each script."""
+    """Computing time: other work on the machine is not counted.
+
+    The import of torch is not included either; it takes 4 s for each script.
+    """
     home, done = compared("flux2")
     assert float((home / "artifacts/modules.seconds").read_text()) + done.seconds < MINUTE - 10
 
@@ -63,7 +68,7 @@ def test_all_parameters_and_nearly_all_modules_pair(compared, family):
     assert modules >= 0.97 * of_modules
 
 
-def test_the_report_is_one_page_with_everything_in_it(compared, family):
+def test_report_is_one_self_contained_page(compared, family):
     home, _ = compared(family)
     page = (home / "artifacts" / "report.html").read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=(?!'data:)", page)
@@ -78,7 +83,7 @@ def test_the_report_is_one_page_with_everything_in_it(compared, family):
     assert ("MLX's default eps" in page or "MLX&#x27;s default eps" in page) == bool(PORTS[family].waived)
 
 
-def test_the_report_for_programs_says_the_same(compared, family):
+def test_json_report_agrees_with_the_page(compared, family):
     home, done = compared(family)
     report = json.loads((home / "artifacts" / "report.json").read_text())
     assert report["passed"] and report["answer"] == "" and not report["bisect"]
@@ -86,7 +91,7 @@ def test_the_report_for_programs_says_the_same(compared, family):
     assert {one["stage"]: one["status"] for one in report["stages"]} == shown
 
 
-def test_a_search_for_the_module_ticks_nothing_and_says_what_it_judged(compared, family):
+def test_module_search_ticks_no_box_and_names_what_it_judged(compared, family):
     home, done = compared(family)
     assert "- [x]" not in "".join(
         line for line in (home / "PORTING.md").read_text().splitlines() if "evidence:" in line
@@ -96,7 +101,7 @@ def test_a_search_for_the_module_ticks_nothing_and_says_what_it_judged(compared,
     assert "modules.png" in done.stdout and "reference.png" not in done.stdout
 
 
-def test_a_plain_run_ticks_the_boxes_with_figures(recorded, script):
+def test_plain_run_ticks_the_boxes_and_writes_the_figures(recorded, script):
     home = recorded("z_image", "--stages", "--no-calibration", output="reference")
     notes = home / "PORTING.md"
     before = notes.read_text()
@@ -111,17 +116,17 @@ def test_a_plain_run_ticks_the_boxes_with_figures(recorded, script):
         r"- \[x\] .*--> relL2 \S+ of \S+, float32, 112x80, 2 steps, guidance \S+, tiny twin, \d{4}-\d\d-\d\d, commit "
     )
     assert [line for line in ticked if not re.match(figures, line)] == []
-    # What the run took is near what is estimated now: the seconds are those of this run.
+    # The run's memory and time are close to what is estimated now: the seconds come from this run.
     estimate = script(home, "run_mflux.py", "--port", PORTS["z_image"].port, "--estimate").stdout
     seconds, memory = re.search(r"the port took (\d+) s, ([\d.]+) MB at most", done.stdout).groups()
     found = re.search(r"estimate: ([\d.]+) MB of memory.*; (\d+) s, .*; ([\d.]+) MB on disk", estimate).groups()
     size = (home / "artifacts/mflux.safetensors").stat().st_size / 1e6
     assert float(found[0]) == pytest.approx(float(memory), rel=0.25)
-    assert float(found[1]) == pytest.approx(float(seconds), rel=0.25, abs=2)  # the report is written after the line
+    assert float(found[1]) == pytest.approx(float(seconds), rel=0.25, abs=2)  # the report comes later
     assert float(found[2]) == pytest.approx(size, rel=0.25)
 
 
-def test_the_estimate_is_near(recorded, family):
+def test_estimate_is_close(recorded, family):
     artifacts = recorded(family) / "artifacts"
     said = (artifacts / "modules.txt").read_text()
     disk, memory = re.search(r"estimate: ([\d.]+) MB for all modules.*?; ([\d.]+) MB of memory", said).groups()
@@ -130,7 +135,7 @@ def test_the_estimate_is_near(recorded, family):
     assert float(memory) == pytest.approx(float(re.search(r"reference took .* ([\d.]+) MB at most", said)[1]), rel=0.25)
 
 
-def test_blocks_of_a_large_run_stay_small(twin, script):
+def test_recorded_blocks_of_a_large_run_stay_small(twin, script):
     # The real sizes of a 6B model, of which only the configs are needed.
     home = twin("z_image")
     for file in (home / "artifacts/tiny/tokenizer").iterdir():

@@ -20,7 +20,7 @@ EXPECTED = {
         5.0,
         1,
         5.0,
-    ),  # FLUX.1 dev: the value is an input of the transformer, there is nothing to turn off
+    ),  # FLUX.1 dev: the value is an input of the transformer, so there is nothing to turn off
     "WithoutNegative": (1.0, 5.0, 1, None),  # Qwen-Image
     "Scheduled": (1.0, 1.0, 2, 5.0),  # Ideogram
     "Guided": (1.0, 1.0, 2, 5.0),  # HunyuanImage
@@ -35,7 +35,7 @@ def rows(tmp_path_factory, script) -> list[dict]:
 
 
 @pytest.mark.parametrize("kind", EXPECTED)
-def test_what_ran_is_recorded(rows, kind):
+def test_guidance_that_ran_is_recorded(rows, kind):
     off, still_off, on = [row for row in rows if row.get("kind") == kind]
     assert (off["passed"], still_off["passed"], on["rows"], on["ran"]) == EXPECTED[kind]
     assert off["rows"] == still_off["rows"] == 1
@@ -51,12 +51,12 @@ def test_a_guidance_that_the_port_cannot_have_is_refused(rows):
     assert one == 5.0  # an input of the transformer
 
 
-def test_the_orders_of_a_packed_loop_are_found(rows):
+def test_latent_orders_of_a_packed_loop_are_found(rows):
     found = rows[-1]
     assert found["noise"] and found["vae"] and found["sign"] == -1
     assert len(found["orders"]) == 4
     assert found["denoisers"] == {"transformer": {"latents": "hidden_states", "listed": False}}
 
 
-def test_the_size_that_a_pipeline_chooses_itself_is_what_was_drawn(rows):
+def test_size_chosen_by_a_pipeline_is_recorded(rows):
     assert rows[-1]["drawn"] == {"width": 64, "height": 96}  # not the requested 1024x768, which it does not take

@@ -93,13 +93,13 @@ def test_a_bug_is_named(judged, folder, name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_right_port_raises_no_alarm(judged, name):
+def test_correct_port_raises_no_alarm(judged, name):
     rows = judged(name)
     assert len(rows) == 2 * len(FEW) and all(row.stages == 8 for row in rows)
     assert not [(row.dtype, str(row.setting), row.alarms) for row in rows if row.alarms]
 
 
-def test_the_references_usual_length_is_named_where_it_is_not_the_ports(judged, folder):
+def test_differing_default_length_of_the_reference_is_named(judged, folder):
     """diffusers gives FLUX.1 512 tokens by default, the port takes the model's own 256."""
     judged("flux")
     home, path = folder / "flux", folder / "flux/artifacts/usual.safetensors"
@@ -114,7 +114,7 @@ def test_the_references_usual_length_is_named_where_it_is_not_the_ports(judged, 
     assert all(line.startswith("look at text_encoder") for line in said.splitlines() if line.startswith("look at"))
 
 
-def test_an_input_that_the_port_never_takes_is_named(judged, folder):
+def test_input_that_the_port_never_uses_is_named(judged, folder):
     judged("flux")
     home = folder / "flux"
     (home / "variants.py").write_text(VARIANTS)
@@ -140,7 +140,7 @@ def test_a_tuple_of_embeddings_has_stand_ins(judged, folder):
     }, said
 
 
-def test_attention_without_a_scale_passes_in_its_real_sizes(script):
+def test_attention_without_a_scale_passes_at_its_real_sizes(script):
     done = script(PORTING, Path(__file__).with_name("check_t5.py"), PORTING)
     rows = {row["port"]: row for row in map(json.loads, done.stdout.splitlines())}
     assert rows["right"]["error"] <= rows["right"]["limit"] <= 1e-4, done.stderr

@@ -15,7 +15,7 @@ def _packed(latents: np.ndarray, channels_inside: bool = True) -> np.ndarray:
 
 
 def _short(values: np.ndarray) -> np.ndarray:
-    """As bfloat16 holds them."""
+    """As bfloat16 stores them."""
     from parity.record.recording import from_bfloat16, to_bfloat16
 
     return from_bfloat16(to_bfloat16(values))
@@ -26,7 +26,7 @@ SIZE = int(np.prod(SHAPE))
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_a_packed_order_is_found_where_shapes_are_taken_for_each_other(inside):
+def test_packed_order_is_found_where_shapes_are_ambiguous(inside):
     from parity.compare.alignment import layouts
     from parity.latent_orders import trace
 
@@ -38,7 +38,7 @@ def test_a_packed_order_is_found_where_shapes_are_taken_for_each_other(inside):
     np.testing.assert_array_equal(found.of_source(drawn, np.zeros_like(packed)), packed)
 
 
-def test_numbers_that_arrive_as_they_are_take_one_run():
+def test_unchanged_numbers_need_one_run():
     from parity.latent_orders import trace
 
     runs = []
@@ -57,14 +57,14 @@ def test_numbers_that_arrive_as_they_are_take_one_run():
     ],
     ids=["scaled", "bfloat16", "bfloat16 negated", "of each channel", "shifted in bfloat16"],
 )
-def test_numbers_that_are_scaled_shifted_or_rounded_are_sent_in_digits(change):
+def test_scaled_shifted_or_rounded_numbers_are_sent_in_digits(change):
     from parity.latent_orders import trace
 
     found = trace(lambda x: {"vae": _packed(change(x.reshape(SHAPE)))}, SIZE)["vae"]
     np.testing.assert_array_equal(found.ids, _packed(np.arange(SIZE).reshape(SHAPE)))
 
 
-def test_what_is_not_of_the_latents_stays_the_ports_own():
+def test_elements_outside_the_latents_stay_the_ports_own():
     from parity.latent_orders import NOTHING, trace
 
     text = np.full((1, 5, 64), 0.25, np.float32)
@@ -83,7 +83,7 @@ def test_tensors_that_do_not_change_are_left_out():
     assert list(found) == ["sample"]
 
 
-def test_two_rows_of_a_batch_are_told_apart():
+def test_two_rows_of_a_batch_are_distinguished():
     from parity.latent_orders import rows_of, trace
 
     found = trace(lambda x: {"input": np.concatenate([x.reshape(SHAPE)] * 2)}, SIZE)["input"]
@@ -93,7 +93,7 @@ def test_two_rows_of_a_batch_are_told_apart():
 
 
 @pytest.mark.parametrize("padding", [0, 1])
-def test_loops_are_linked_by_what_their_vaes_are_given(padding):
+def test_loops_are_linked_by_their_vae_inputs(padding):
     """Expected: packed number n is the reference's at the same place, though neither shapes nor draws show it."""
     from parity.latent_orders import trace, vae_links
 
@@ -109,7 +109,7 @@ def test_loops_are_linked_by_what_their_vaes_are_given(padding):
     np.testing.assert_array_equal(links, _packed(numbers.reshape(SHAPE)).reshape(-1).astype(int))
 
 
-def test_vaes_of_another_size_link_nothing():
+def test_vaes_of_different_sizes_are_not_linked():
     from parity.latent_orders import Order, vae_links
 
     numbers = np.arange(SIZE)
@@ -117,7 +117,7 @@ def test_vaes_of_another_size_link_nothing():
     assert vae_links(reference, own, SIZE) is None
 
 
-def test_drawn_tensors_are_taken_for_each_other_by_moving_axes_alone():
+def test_noise_tensors_are_matched_by_moving_axes():
     from parity.latent_orders import axis_links
 
     [same] = axis_links((1, 16, 6, 10), (1, 16, 1, 6, 10))
@@ -130,7 +130,7 @@ def test_drawn_tensors_are_taken_for_each_other_by_moving_axes_alone():
     assert len(square) == 2 and len(axis_links((1, 8, 8, 8), (1, 8, 8, 8))) == 6
 
 
-def test_a_convolution_has_its_channels_last_whatever_axes_are_equal():
+def test_convolution_has_its_channels_last_even_if_axes_are_equal():
     from parity.compare.alignment import align
 
     values = np.random.default_rng(3).standard_normal((1, 16, 16, 16)).astype(np.float32)
@@ -143,7 +143,7 @@ def test_a_convolution_has_its_channels_last_whatever_axes_are_equal():
     np.testing.assert_array_equal(alignment.to_mlx(values), last)
 
 
-def test_a_tensor_without_what_came_from_elsewhere_has_the_rest_of_the_order():
+def test_tensor_without_the_other_rows_keeps_the_rest_of_the_order():
     """A transformer that keeps its text's keys may return the text's rows in the first step only."""
     from parity.latent_orders import Order
 

@@ -16,7 +16,7 @@ def _added(kept: np.ndarray, low: float = -np.inf) -> np.ndarray:
 
 @pytest.mark.parametrize("reference", [PADDED, _added(PADDED), _added(PADDED, LOWEST)], ids=["bool", "inf", "lowest"])
 @pytest.mark.parametrize("write", [lambda kept: kept, lambda kept: ~kept, _added, lambda kept: _added(kept, -1e9)])
-def test_the_references_mask_has_the_ports_form(reference, write):
+def test_references_mask_is_converted_to_the_ports_form(reference, write):
     from parity.compare import masks
 
     right, other = write(PADDED), write(CAUSAL & (np.arange(6) < 3))  # the second is of a shorter prompt
@@ -27,7 +27,7 @@ def test_the_references_mask_has_the_ports_form(reference, write):
         np.testing.assert_array_equal(found, right.reshape(own.shape))
 
 
-def test_no_mask_where_the_reference_has_one_is_a_wrong_mask():
+def test_missing_mask_is_a_wrong_mask():
     from parity.compare import masks
 
     np.testing.assert_array_equal(masks.nearest([PADDED], np.zeros((1, 1, 6, 6), np.float32)), _added(PADDED))
@@ -36,7 +36,7 @@ def test_no_mask_where_the_reference_has_one_is_a_wrong_mask():
 @pytest.mark.parametrize(
     "own", [np.ones((6, 6), np.float32), -1e5 * np.eye(6, dtype=np.float32) - 1, np.arange(36), CAUSAL[..., :3]]
 )
-def test_other_arrays_are_no_masks(own):
+def test_other_arrays_are_not_masks(own):
     from parity.compare import masks
 
     assert masks.nearest([PADDED], own) is None

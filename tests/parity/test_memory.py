@@ -30,7 +30,7 @@ class Wrong(ZImage):
 
 @pytest.fixture(scope="module")
 def reference(twin, script) -> tuple[Path, str]:
-    """Z-Image's folder with a recording of the stages, and what the reference said."""
+    """Z-Image's folder with a recording of the stages, and what the reference printed."""
     home = twin("z_image")
     shutil.rmtree(home / "artifacts/calibrations", ignore_errors=True)  # other tests use this twin too
     done = script(home, "run_reference.py", "--model", home / "artifacts/tiny", *RUN)
@@ -50,7 +50,7 @@ def test_networks_are_read_tensor_by_tensor(twin, script):
     assert done.returncode == 0 and done.stdout.strip() == "right", done.stderr
 
 
-def test_networks_that_are_loaded_one_at_a_time_give_the_same_recording(reference, script):
+def test_loading_networks_one_at_a_time_gives_the_same_recording(reference, script):
     home, said = reference
     one, kept = (home / "artifacts" / f"{name}.safetensors" for name in ("reference", "kept"))
     flags = ("--model", home / "artifacts/tiny", *RUN, "--keep-loaded", "--output", kept)
@@ -61,7 +61,7 @@ def test_networks_that_are_loaded_one_at_a_time_give_the_same_recording(referenc
     assert "a second time in bfloat16" in said and "a second time in bfloat16" not in done.stderr  # it is known
 
 
-def test_a_search_goes_from_thinned_blocks_to_the_module(reference, script):
+def test_search_goes_from_thinned_blocks_to_the_module(reference, script):
     """Expected: block 1 by its thinned result, then its w1; every other module is right."""
     home, _ = reference
     (home / "bug.py").write_text(BUG)

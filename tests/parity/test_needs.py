@@ -17,7 +17,7 @@ import pytest
         "query is not correctly aligned (strideM)",
     ],
 )
-def test_an_operation_that_a_device_lacks_is_known_by_its_error(message):
+def test_missing_operation_is_recognized_by_its_error(message):
     from parity import devices
 
     with pytest.raises(devices.DeviceError, match="^MLX on gpu lacks an operation .*; run it with --device cpu$"):
@@ -72,7 +72,7 @@ def test_a_container_may_have_less_memory_than_the_machine(tmp_path):
     assert needs.machine(limit) == min(whole, 4000)
 
 
-def test_a_run_that_needs_more_memory_than_there_is_says_what_to_use():
+def test_run_that_needs_too_much_memory_suggests_options():
     from parity import needs
 
     assert needs.of_memory(27e9, 5e9, 64e9) == "32.0 GB of memory (27.0 GB of weights, 5.0 GB for the rest)"
@@ -81,14 +81,14 @@ def test_a_run_that_needs_more_memory_than_there_is_says_what_to_use():
     assert needs.together([10_000, 900, 6_000]) == 11_000 and needs.together([10_000, 500]) == 10_500
 
 
-def test_seconds_are_those_of_a_timed_run_with_more_or_fewer_steps(tmp_path):
+def test_seconds_are_scaled_from_a_timed_run(tmp_path):
     from types import SimpleNamespace
 
     from parity.needs import Timings
 
-    assert Timings(tmp_path).sentence("port", 4).startswith("seconds: not known")
+    assert Timings(tmp_path).sentence("port", 4).startswith("seconds: unknown")
     progress = SimpleNamespace(seconds=20.0, seconds_in_steps=lambda: 8.0)
     Timings(tmp_path).keep("port", progress, steps=2)
     assert Timings(tmp_path).sentence("port", 4) == "28 s, by the steps of a run that took 20 s"
     (tmp_path / "timings.json").write_text("[1]")
-    assert Timings(tmp_path).sentence("port", 4).startswith("seconds: not known")
+    assert Timings(tmp_path).sentence("port", 4).startswith("seconds: unknown")

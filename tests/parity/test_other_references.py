@@ -41,7 +41,7 @@ def test_the_twin_is_recorded_at_the_size_that_was_asked_for(home, script, name)
 
 
 @pytest.mark.full
-def test_a_reference_that_fails_is_one_line(home, script):
+def test_failing_reference_gives_one_line(home, script):
     made = home("pixart_sigma", "--override", "transformer.caption_channels=50")
     done = script(made, "run_reference.py", "--model", made / "artifacts/tiny", *ARGUMENTS)
     assert done.returncode == 2 and "Traceback" not in done.stderr
@@ -52,7 +52,7 @@ def test_a_reference_that_fails_is_one_line(home, script):
 
 
 @pytest.mark.full
-def test_what_a_processor_knows_of_images_stays_and_its_vocabulary_goes(tmp_path, script):
+def test_processor_keeps_image_settings_and_loses_its_vocabulary(tmp_path, script):
     made = write_scripts("aura_flow", OTHERS["aura_flow"], "Other", tmp_path)
     source, target = (made / folder / "tokenizer" for folder in ("reference", "artifacts/tiny"))
     (source / "preprocessor_config.json").write_text('{"patch_size": 16}')
@@ -76,12 +76,12 @@ def width(transformer: dict) -> int:
     return transformer["num_attention_heads"] * transformer["attention_head_dim"]
 
 
-def test_a_width_without_a_name_is_followed():
+def test_unnamed_width_is_followed():
     transformer = small("aura_flow")["transformer"]
     assert transformer["caption_projection_dim"] == width(transformer)
 
 
-def test_a_width_is_not_taken_for_two_of_an_encoder():
+def test_width_is_not_mistaken_for_twice_an_encoders():
     made = small("stable_diffusion_3")
     transformer = made["transformer"]
     assert transformer["caption_projection_dim"] == width(transformer)

@@ -26,7 +26,7 @@ def _read(tmp_path, mask: np.ndarray, **tensors: np.ndarray) -> dict[str, np.nda
     }
 
 
-def test_padding_in_the_middle_comes_last(tmp_path):
+def test_padding_in_the_middle_is_moved_to_the_end(tmp_path):
     text, scores = np.arange(10.0).reshape(1, 5, 2), np.arange(25.0).reshape(1, 1, 5, 5)
     joint, width = np.arange(16.0).reshape(1, 8, 2), np.arange(20.0).reshape(1, 4, 5)
     read = _read(tmp_path, MASK, text=text, scores=scores, joint=joint, width=width)
@@ -38,7 +38,7 @@ def test_padding_in_the_middle_comes_last(tmp_path):
     np.testing.assert_array_equal(read["other"], np.arange(5.0))
 
 
-def test_padding_at_an_end_stays(tmp_path):
+def test_padding_at_either_end_stays(tmp_path):
     text = np.arange(10.0).reshape(1, 5, 2)
     for mask in ([1, 1, 1, 0, 0], [0, 0, 1, 1, 1], [1, 1, 1, 1, 1]):
         read = _read(tmp_path, np.array([mask], dtype=bool), text=text)

@@ -33,7 +33,7 @@ def _pair(arrays: dict, prints: dict):
     return pair(arrays.items(), modules, prints, classes)
 
 
-def test_parameters_pair_whatever_they_are_called():
+def test_parameters_pair_regardless_of_their_names():
     arrays, prints = _model(NAMES, {})
     renamed = {name.replace("attn.to_", "attention."): values for name, values in arrays.items()}
     found = _pair(renamed, prints)
@@ -56,7 +56,7 @@ def test_swapped_transposed_and_unloaded_weights_are_found():
     assert [(fault.kind, fault.parameter) for fault in _pair(random, prints).faults] == [("never loaded", NAMES[5])]
 
 
-def test_a_long_tensor_has_one_fingerprint_whatever_its_order(monkeypatch):
+def test_long_tensor_has_the_same_fingerprint_in_any_order(monkeypatch):
     from parity.record import fingerprints
 
     values = _values(30, 41)
@@ -80,7 +80,7 @@ def test_a_kernel_with_axes_of_length_1_is_not_transposed():
     ] == ["transposed"]
 
 
-def test_modules_that_keep_a_copy_of_one_table_pair():
+def test_modules_with_copies_of_one_table_pair():
     from parity.compare.pairing import pair
     from parity.record.fingerprints import fingerprint
 

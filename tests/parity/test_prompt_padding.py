@@ -15,7 +15,7 @@ class _Inputs(dict):
     """A recording of only these inputs."""
 
 
-def test_a_prompt_without_the_padding_that_the_reference_masks():
+def test_prompt_without_masked_padding():
     from parity.compare.prompts import without_padding
 
     embeddings, mask = _values(1, 6, 8), np.array([[1, 1, 1, 1, 0, 0]])
@@ -41,7 +41,7 @@ def test_a_prompt_without_the_padding_that_the_reference_masks():
         assert without_padding(_Inputs(inputs, mask=other), inputs) == {}
 
 
-def test_a_prompt_without_the_padding_that_the_references_length_leaves_out():
+def test_prompt_without_padding_beyond_the_references_length():
     from parity.compare.prompts import without_padding
 
     embeddings = _values(1, 6, 8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ def _values(*shape: int) -> np.ndarray:
     return RANDOM.standard_normal(shape).astype(np.float32)
 
 
-def test_a_recording_gives_back_what_was_written(tmp_path):
+def test_recording_returns_what_was_written(tmp_path):
     from parity.record.recording import Recorder, Recording
 
     path, values = tmp_path / "run.safetensors", _values(3, 4, 5)
@@ -27,7 +29,17 @@ def test_a_recording_gives_back_what_was_written(tmp_path):
     assert found.names("vae_decode") == ["vae_decode/vae/in/0", "vae_decode/vae.decoder/in/0"]
 
 
-def test_a_table_of_contents_that_outgrows_its_room(tmp_path):
+@pytest.mark.parametrize(("module", "words"), [("quoted", True), ("plain", False)])
+def test_a_pipeline_that_reads_quoted_words_is_recorded_with_some(tmp_path, monkeypatch, module, words):
+    from parity.record.usual_prompt import usual_prompt
+
+    text = f"def {'extract_glyph' if words else 'calculate'}_text(prompt):\n    pass\n\nclass Pipeline:\n    pass\n"
+    (tmp_path / f"{module}_pipeline.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert ('"' in usual_prompt(importlib.import_module(f"{module}_pipeline").Pipeline)) == words
+
+
+def test_table_of_contents_may_outgrow_its_space(tmp_path):
     from parity.record.recording import Recorder, Recording
 
     path, values = tmp_path / "run.safetensors", [_values(3, n) for n in range(40)]
@@ -39,12 +51,14 @@ def test_a_table_of_contents_that_outgrows_its_room(tmp_path):
         np.testing.assert_array_equal(found.get(f"vae_decode/vae.layers.{n}/out/0"), one)
 
 
-def test_a_recording_refuses_nan_and_leaves_nothing(tmp_path):
+def test_recording_refuses_nan_and_leaves_no_file(tmp_path):
     from parity.errors import ParityError
     from parity.record.recording import Recorder
 
-    with pytest.raises(ParityError, match="NaN"), Recorder(tmp_path / "run.safetensors", {}) as sink:
-        sink.add("a/b/in/0", np.array([1.0, np.nan], np.float32))
+    for name, cure in (("a/b/in/0", "look at its weights"), ("text_encoder/b/out/0", "--negative-prompt a word")):
+        facts = {"prompt": "a fox", "negative_prompt": ""}
+        with pytest.raises(ParityError, match=f"NaN.*{cure}"), Recorder(tmp_path / "run.safetensors", facts) as sink:
+            sink.add(name, np.array([1.0, np.nan], np.float32))
     assert not list(tmp_path.iterdir())
 
 
@@ -78,7 +92,7 @@ def test_bfloat16_rounds_to_the_nearest():
         ("image", {"image": []}),
     ],
 )
-def test_a_recording_for_something_else_proves_no_claim(tmp_path, claim, facts):
+def test_recording_of_another_claim_is_refused(tmp_path, claim, facts):
     from parity.errors import ParityError
     from parity.record.recording import Recorder, Recording
 

@@ -11,6 +11,6 @@ from pathlib import Path
 from tests.parity.families import PORTING
 
 
-def test_modules_run_again_with_known_results_and_other_shapes_are_said(script, tmp_path):
+def test_modules_are_replayed_with_known_results_and_other_shapes_are_reported(script, tmp_path):
     done = script(tmp_path, Path(__file__).with_name("check_replays.py"), PORTING)
     assert done.returncode == 0 and done.stdout.strip() == "right", done.stderr

@@ -32,7 +32,7 @@ def _waivers(row: str, schemes: tuple[str, ...]) -> Waivers:
 
 
 @pytest.mark.parametrize("scheme", ["sigma_sqrt", "cosmap"])
-def test_weights_of_a_scheme_need_its_name(scheme):
+def test_weighting_scheme_must_be_named(scheme):
     weights = {"sigma_sqrt": SIGMAS**-2, "cosmap": 2 / (np.pi * (1 - 2 * SIGMAS + 2 * SIGMAS**2))}[scheme]
 
     assert _weighting(weights, scheme).status == "waived"
@@ -43,16 +43,16 @@ def test_weights_of_a_scheme_need_its_name(scheme):
     assert other.status == "FAIL" and "waivers.yml names none" in other.note
 
 
-def test_equal_weights_are_wrong_where_a_scheme_is_named():
+def test_equal_weights_fail_if_a_scheme_is_named():
     assert _weighting(np.ones(40)).status == "pass"
     assert _weighting(np.ones(40), "cosmap").status == "FAIL"
 
 
-def test_weights_of_no_scheme_are_wrong_whatever_is_named():
+def test_unknown_weighting_always_fails():
     assert [_weighting(SIGMAS, *named).status for named in ((), ("none", "sigma_sqrt", "cosmap"))] == ["FAIL"] * 2
 
 
-def test_timesteps_of_a_scheme_need_its_name():
+def test_timestep_scheme_must_be_named():
     middle = [step for step in range(5, 15) for _ in range(50)]
 
     assert _timesteps(list(range(20)) * 50).status == "pass"
@@ -64,7 +64,7 @@ def test_timesteps_of_a_scheme_need_its_name():
 
 
 @pytest.mark.parametrize("count", [28, 50, 1000])
-def test_an_adapter_may_have_more_steps_than_are_told_apart(count):
+def test_adapter_may_have_more_steps_than_can_be_distinguished(count):
     drawn = np.random.default_rng(0)
 
     assert _timesteps(drawn.integers(0, count, 1000).tolist(), count=count).status == "pass"
@@ -75,7 +75,7 @@ def test_an_adapter_may_have_more_steps_than_are_told_apart(count):
     assert _timesteps(drawn.integers(0, count // 2, 1000).tolist(), count=count).status == "FAIL"
 
 
-def test_a_pattern_of_modules_names_no_scheme():
+def test_module_pattern_does_not_name_a_scheme():
     waivers = Waivers((Waiver("mflux builds these norms so", 1e-5, "*norm*"), Waiver("all of these differ", 1e-5, "*")))
 
     assert sampling.timesteps(list(range(20)) * 50, 20, SHARES, waivers).status == "pass"

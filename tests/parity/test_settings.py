@@ -30,7 +30,7 @@ SETTINGS = {  # a family, and the arguments of its recording
 
 @pytest.fixture(scope="module")
 def judged(twin, script) -> Callable[..., dict[str, dict]]:
-    """``judged("flux2", "float32", "Klein")``: what was found of each port, by its class."""
+    """``judged("flux2", "float32", "Klein")``: the findings about each port, by its class."""
     made: dict[str, Path] = {}
 
     def recording(name: str) -> tuple[Path, Path]:
@@ -60,8 +60,8 @@ def _failed(row: dict) -> set[str]:
     return {stage for stage, status in row["stages"].items() if status != "pass"}
 
 
-def test_right_ports_pass_and_each_mistake_is_named(judged):
-    """Two prompts in one batch, 6 steps: the middle steps have the reference's own inputs, both of them.
+def test_correct_ports_pass_and_each_mistake_is_named(judged):
+    """Two prompts in one batch, 6 steps: both have the reference's own inputs in the middle steps.
 
     Guidance is judged in all steps, so one that keeps a state is given the reference's predictions in each.
     """
@@ -84,14 +84,14 @@ def test_a_packed_loop_passes_in_bfloat16(judged):
     assert not _failed(row) and row["answer"] is None, row
 
 
-def test_blocks_of_a_square_without_guidance_pass_though_axes_are_equal(judged):
+def test_square_latents_without_guidance_pass(judged):
     rows = judged("z_image", "float32", PORTS["z_image"].port, "PackedZImage", bisect=True)
     for row in rows.values():
         assert not _failed(row) and row["answer"] is None, row
         assert max(error for error, _ in row["figures"].values()) < 2e-5
 
 
-def test_guidance_of_two_calls_passes_against_one_batch(judged):
+def test_guidance_in_two_calls_passes_against_one_batch(judged):
     """The reference predicts both prompts in one call, the port in two, from the conditional one."""
     row = judged("z_image_base", "float32", "ZImageBase")["ZImageBase"]
     # The port's schedule differs, which is a true difference: it fails only its own stage.
@@ -101,20 +101,20 @@ def test_guidance_of_two_calls_passes_against_one_batch(judged):
 @pytest.mark.parametrize(
     "name, port", [("z_image_base", "ZImageBaseWithoutEncoder"), ("ernie_image", "ErnieWithoutEncoder")]
 )
-def test_both_prompts_have_stand_ins_where_the_encoder_is_not_written(judged, name, port):
-    """Of the second family, the reference pads the shorter prompt and the stand-in has to leave the padding out."""
+def test_both_prompts_have_stand_ins_if_the_encoder_is_not_written(judged, name, port):
+    """In the second family, the reference pads the shorter prompt and the stand-in has to leave the padding out."""
     row = judged(name, "float32", port)[port]
     assert row["stages"]["text_encoder"] == "not ported", row
     assert {row["stages"][stage] for stage in ("vae_decode", "transformer", "guidance")} == {"pass"}, row
 
 
-def test_a_wrong_encoder_fails_no_stage_before_it(judged):
+def test_wrong_encoder_fails_only_its_own_stage(judged):
     """4 steps: each has the reference's embeddings, not only the first and the last."""
     row = judged("z_image", "float32", "ZImageWithAnotherEncoder")["ZImageWithAnotherEncoder"]
     assert _failed(row) == {"text_encoder", "end_to_end"}, row
 
 
-def test_middle_steps_have_the_references_embeddings(judged):
+def test_middle_steps_use_the_references_embeddings(judged):
     """The released port encodes " " where the reference encodes "": its only difference is in the text encoder."""
     rows = judged("flux2", "float32", PORTS["flux2"].port, "KleinWithAnEmptyNegative")
     empty = rows["KleinWithAnEmptyNegative"]
@@ -124,7 +124,7 @@ def test_middle_steps_have_the_references_embeddings(judged):
     assert "[1, 0, " in empty["notes"]["text_encoder"]
 
 
-def test_a_port_with_sizes_written_down_is_refused_before_they_fill_the_memory(judged, twin, script):
+def test_port_with_hard_coded_sizes_is_refused_before_it_allocates_them(judged, twin, script):
     judged("z_image", "float32")  # the recording
     home = twin("z_image")
     flags = (

@@ -21,13 +21,13 @@ RECORDING = SimpleNamespace(get=lambda name: LATENTS[name.split("/")[1]])
 
 
 @pytest.mark.parametrize("name", LATENTS)
-def test_what_is_wrong_with_the_latents_is_named(name):
+def test_error_in_the_latents_is_named(name):
     row = training.data(RECORDING, LATENTS[name] * (1 + 1e-6))
 
     assert row.status == ("pass" if name == "right" else "FAIL")
     assert row.note == ("" if name == "right" else f"the picture's latents are {name}")
 
 
-def test_latents_of_another_picture_are_wrong():
+def test_latents_of_another_picture_fail():
     note = training.data(RECORDING, LATENTS["right"][::-1]).note
     assert note == "the picture's latents differ from the reference's"

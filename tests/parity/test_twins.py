@@ -29,13 +29,29 @@ VISION = {  # an image encoder next to the text encoder, and token ids that the 
 RUN = ("--steps", "1", "--size", "64", "--no-calibration")
 
 
-def test_an_image_encoder_hands_on_the_text_encoders_width():
+def test_image_encoder_uses_the_text_encoders_width():
     made = shrink.shrink_all({"text_encoder": VISION})["text_encoder"]
     assert made["vision_config"]["out_hidden_size"] == made["text_config"]["hidden_size"] < 256
     assert VISION["vision_config"]["out_hidden_size"] == 4096
 
 
-def test_token_ids_are_those_of_the_toy_vocabulary():
+def test_layers_that_do_more_than_others_are_in_the_twin():
+    """FIBO 2 passes the text to five of 44 layers, Qwen's image encoder looks at the whole picture in four of 32."""
+    real = {"num_layers": 44, "injection_layer_ids": [6, 14, 22, 30, 38], "axes_lens": [8, 16, 24], "block_ids": [1, 2]}
+    made = shrink.shrink_all({"transformer": real})["transformer"]
+    assert made == {**real, "num_layers": 7, "injection_layer_ids": [1, 2, 3, 4, 5]}
+    vision = shrink.shrink_all({"text_encoder": {"depth": 32, "fullatt_block_indexes": [7, 15, 23, 31]}})[
+        "text_encoder"
+    ]
+    assert vision == {"depth": 5, "fullatt_block_indexes": [1, 2, 3, 4]}
+    assert shrink.shrink_all({"text_encoder": VISION})["text_encoder"]["vision_config"]["deepstack_visual_indexes"] == [
+        1,
+        2,
+        3,
+    ]
+
+
+def test_token_ids_are_in_the_toy_vocabulary():
     made = shrink.shrink_all({"text_encoder": VISION})["text_encoder"]
     shrink.follow_tokens(made, IDS)
     assert made["image_token_id"] == IDS["<|image_pad|>"]
@@ -47,7 +63,7 @@ def test_token_ids_are_those_of_the_toy_vocabulary():
 
 
 @pytest.mark.parametrize("channels", [72, 80, 88, 96])
-def test_no_width_is_that_of_the_latents(channels):
+def test_no_width_equals_that_of_the_latents(channels):
     transformer = {"num_attention_heads": 24, "attention_head_dim": 128, "in_channels": channels, "caption_dim": 2560}
     made = shrink.shrink_all(
         {"transformer": transformer, "text_encoder": QWEN3_4B, "text_encoder_2": {**QWEN3_4B, "hidden_size": 2048}}
@@ -75,13 +91,13 @@ def test_channels_do_not_follow_a_width_that_they_equal_by_chance(width):
     assert made["in_channels"] == width
 
 
-def test_many_hidden_states_side_by_side_follow_the_encoder():
+def test_width_of_many_joined_hidden_states_follows_the_encoder():
     transformer = {"num_attention_heads": 18, "attention_head_dim": 256, "features_dim": 13 * 4096, "heads": 3}
     made = shrink.shrink_all({"transformer": transformer, "text_encoder": VISION})
     assert made["transformer"]["features_dim"] == 13 * made["text_encoder"]["text_config"]["hidden_size"]
 
 
-def test_heads_of_blocks_in_the_encoders_width_divide_it():
+def test_block_heads_divide_the_encoders_width():
     transformer = {
         "num_attention_heads": 48,
         "attention_head_dim": 128,
@@ -105,7 +121,7 @@ SMALL = {**QWEN3_4B, "hidden_size": 48, "num_attention_heads": 4, "num_key_value
 @pytest.mark.parametrize(
     "transformer", [{"dim": 64, "n_heads": 2}, {"dim": 3840, "n_heads": 30}, {"hidden_size": 96, "n_heads": 4}]
 )
-def test_a_network_that_is_small_already_keeps_its_sizes(transformer):
+def test_small_network_keeps_its_sizes(transformer):
     real = {"transformer": {**transformer, "cap_feat_dim": 48}, "text_encoder": SMALL}
     made = shrink.shrink_all(real)
     text = made["text_encoder"]
@@ -115,7 +131,7 @@ def test_a_network_that_is_small_already_keeps_its_sizes(transformer):
     assert width == min(96, transformer.get("dim", 96)) and shrink.keeps_width(real["text_encoder"], text)
 
 
-def test_an_encoder_is_as_wide_as_the_vectors_that_are_padded_to_it():
+def test_padded_encoder_is_as_wide_as_its_vectors():
     real = {
         name: OTHERS["stable_diffusion_3"][name][2] for name in ("text_encoder", "text_encoder_2", "text_encoder_3")
     }
@@ -128,7 +144,7 @@ def test_an_encoder_is_as_wide_as_the_vectors_that_are_padded_to_it():
 @pytest.mark.parametrize(
     ("kind", "sections"), [("qwen2_5_vl_text", 16), ("qwen2_vl", 16), ("qwen3", 0), ("qwen2_5_vl_text given", 16)]
 )
-def test_rotary_sections_that_only_the_code_says_fit_the_twins_head(kind, sections):
+def test_hard_coded_rotary_sections_fit_the_twins_head(kind, sections):
     config = {
         "model_type": kind.split()[0],
         "hidden_size": 3584,
@@ -143,14 +159,14 @@ def test_rotary_sections_that_only_the_code_says_fit_the_twins_head(kind, sectio
     assert not sections or sections == made["hidden_size"] // made["num_attention_heads"] // 2
 
 
-def test_networks_of_one_config_stay_alike():
+def test_networks_of_one_config_stay_the_same_size():
     parts = {name: REFERENCES["ideogram4"][name][2] for name in ("transformer", "unconditional_transformer")}
     made = shrink.shrink_all({**parts, "text_encoder": VISION})
     assert made["transformer"] == made["unconditional_transformer"]
     assert 2 * sum(made["transformer"]["mrope_section"]) == made["transformer"]["attention_head_dim"]
 
 
-def test_layers_that_a_pipeline_has_written_down_are_counted(tmp_path, monkeypatch):
+def test_hard_coded_layers_of_a_pipeline_are_counted(tmp_path, monkeypatch):
     source = """
 class Pipeline:
     def __init__(self, select_layers=None):
@@ -168,7 +184,7 @@ class Pipeline:
     assert shrink.token_ids_read(module.Pipeline) == 128000
 
 
-def test_names_are_those_of_the_references_files(tmp_path):
+def test_names_equal_those_of_the_references_files(tmp_path):
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir(), target.mkdir()
     table = {f"model.layers.{n}.q.weight": "a.safetensors" for n in range(9)}
@@ -184,7 +200,7 @@ def test_names_are_those_of_the_references_files(tmp_path):
     assert set(index["weight_map"]) == names(target / "model.safetensors")
 
 
-def test_names_with_another_prefix_for_each_part_are_those_of_the_files(tmp_path):
+def test_names_with_different_prefixes_equal_those_of_the_files(tmp_path):
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir(), target.mkdir()
     layers = [f"layers.{n}.norm.weight" for n in range(3)]
@@ -209,7 +225,7 @@ def test_names_with_another_prefix_for_each_part_are_those_of_the_files(tmp_path
         (["text_model.encoder.weight"], "text_model.encoder.weight"),
     ],
 )
-def test_a_prefix_is_assumed_only_where_no_file_shows_the_names(tmp_path, stored, written):
+def test_prefix_is_assumed_only_if_no_file_shows_the_names(tmp_path, stored, written):
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir(), target.mkdir()
     if stored:
@@ -240,11 +256,11 @@ def names(path: Path) -> set[str]:
         ("Flux2Pipeline", False),
     ],
 )
-def test_what_the_answers_may_call_a_pipeline(expected, holds):
+def test_names_of_pipelines_in_the_answers(expected, holds):
     assert components.same_pipeline(expected, "FluxPipeline") is holds
 
 
-def test_a_pipeline_named_as_a_list(tmp_path, request):
+def test_pipeline_given_as_a_list(tmp_path, request):
     index = {
         "_class_name": ["pipeline_mine", "MinePipeline"],
         "vae": ["diffusers", "AutoencoderKL"],
@@ -264,7 +280,7 @@ def test_a_pipeline_named_as_a_list(tmp_path, request):
 
 
 @pytest.mark.full
-def test_a_pipeline_of_the_checkpoints_own_is_recorded(tmp_path, script):
+def test_custom_pipeline_of_the_checkpoint_is_recorded(tmp_path, script):
     reference = {**FAMILIES["z_image"], "_class_name": ["pipeline_mine", "MinePipeline"]}
     home = write_scripts("z_image", reference, "Other", tmp_path)
     own = "from diffusers import ZImagePipeline\n\n\nclass MinePipeline(ZImagePipeline):\n    pass\n"
@@ -289,7 +305,7 @@ def test_a_pipeline_of_the_checkpoints_own_is_recorded(tmp_path, script):
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["ideogram4", "krea2"])
-def test_a_twin_that_needs_nothing_installed_beside_diffusers(tmp_path, script, name):
+def test_twin_that_needs_only_diffusers(tmp_path, script, name):
     """A guidance for each step, and two transformers whose results differ in shape; layers that are kept in float32."""
     home = write_scripts(name, REFERENCES[name], "Other", tmp_path)
     overrides = (
@@ -320,7 +336,8 @@ template = {"type": "TemplateProcessing", "single": around}
 for name in sys.argv[2:]:
     kind, source = getattr(transformers, name), pathlib.Path(name)
     source.mkdir()
-    (source / "tokenizer_config.json").write_text("{}")
+    settings = {"add_bos_token": True, "bos_token": {"content": "<bos>"}} if name == "GemmaTokenizerFast" else {}
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
     if name == "PreTrainedTokenizerFast":
         steps = {"post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]}}
         (source / "tokenizer.json").write_text(json.dumps(steps))
@@ -333,7 +350,7 @@ print(json.dumps(found))
 
 
 @pytest.mark.full
-def test_a_toy_tokenizer_cuts_a_text_as_its_class_whoever_reads_it(tmp_path, script):
+def test_toy_tokenizer_splits_text_as_its_class_does(tmp_path, script):
     (tmp_path / "cut.py").write_text(CUT)
     kinds = (
         "Qwen2Tokenizer",
@@ -342,12 +359,14 @@ def test_a_toy_tokenizer_cuts_a_text_as_its_class_whoever_reads_it(tmp_path, scr
         "ByT5Tokenizer",
         "LlamaTokenizerFast",
         "PreTrainedTokenizerFast",
+        "GemmaTokenizerFast",
     )
     done = script(tmp_path, "cut.py", PORTING, *kinds)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     for kind, (own, other) in found.items():
         assert own == other, kind
-    # T5 ends every text, CLIP also begins it; Qwen adds nothing. The last one's own file puts two tokens ahead.
+    # T5 ends every text, CLIP also begins it; Qwen adds nothing. One's own file puts two tokens ahead, and the last
+    # one's settings put one.
     lengths = [len(found[kind][0][1]) for kind in kinds]
-    assert lengths == [0, 1, 2, 1, 0, 2]
+    assert lengths == [0, 1, 2, 1, 0, 2, 1]

@@ -1,4 +1,4 @@
-"""Strategies for answers: valid names of all forms, and texts that are not valid."""
+"""Strategies for answers: valid names of all forms, and invalid texts."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _oddities = st.recursive(
 
 
 @given(_tensors, st.none() | st.dictionaries(st.text(max_size=5), st.text(max_size=5), min_size=1, max_size=2))
-def test_what_the_library_writes(tmp_path_factory, tensors, metadata):
+def test_headers_written_by_the_library_are_read(tmp_path_factory, tensors, metadata):
     path = tmp_path_factory.getbasetemp() / "written.safetensors"
     arrays = {name: np.zeros(shape, _NUMPY[dtype]) for name, (dtype, shape) in tensors.items()}
     path.write_bytes(save(arrays, metadata))
@@ -38,7 +38,7 @@ def test_what_the_library_writes(tmp_path_factory, tensors, metadata):
 
 
 @given(_tensors, st.data())
-def test_what_has_one_fault(tensors, data):
+def test_damaged_headers_are_refused(tensors, data):
     table, end = {}, 0
     for name, (dtype, shape) in tensors.items():
         start, end = end, end + _BYTES[dtype] * prod(shape)

@@ -45,7 +45,7 @@ def _refused_or_harmless(answers: dict, text: str) -> None:
 
 
 @given(made.sound())
-def test_names_that_follow_are_names(answers):
+def test_derived_names_are_valid(answers):
     port = _port(answers)
     for checkpoint in port.checkpoints:
         assert checkpoint.factory.isidentifier() and not keyword.iskeyword(checkpoint.factory)

@@ -19,7 +19,7 @@ _ENDINGS = st.sampled_from([b"\n", b"\r\n"])
 
 
 @given(made.sound(), st.sampled_from(HOSTS), _ENDINGS, st.booleans(), st.booleans())
-def test_any_names(answers, host, ending, complete, marked):
+def test_any_names_are_wired_and_unwired(answers, host, ending, complete, marked):
     files = {name: _host_text(text, ending, complete, marked and name.endswith(".py")) for name, text in host.items()}
     port, wired = _wired(files, answers)
     for name in files:
@@ -37,7 +37,7 @@ def test_any_names(answers, host, ending, complete, marked):
 
 
 @given(made.sizes, made.plain)
-def test_any_values(sizes, value):
+def test_any_values_are_wired_and_unwired(sizes, value):
     entry = {"key": "nova", "hf_repo": "acme/Nova", "transformer_overrides": sizes, "sigma_base_shift": value}
     config = model_config.FILE
     # A ModelConfig that takes both.
@@ -53,7 +53,7 @@ def test_any_values(sizes, value):
 
 
 @given(made.sound(), made.sound(), st.sampled_from(HOSTS))
-def test_one_answer_after_the_other(first, second, host):
+def test_changed_answers_are_rewired(first, second, host):
     _, wired = _wired(host, first)
     port = _port(second)
     try:

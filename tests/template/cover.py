@@ -24,7 +24,7 @@ FACTORS: dict[str, tuple] = {
     "lora": (False, True),
     "training": (False, True),
     "skip_quantization": ("none", "text encoders", "all"),
-    "size_multiple": (16, 32, 64),
+    "size_multiple": (16, 32, 48),
     "naming": ("short", "long"),
 }
 

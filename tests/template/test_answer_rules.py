@@ -1,4 +1,4 @@
-"""copier.yml's validators and ``mflux_port.port`` accept the same answers: each refuses what the other refuses.
+"""copier.yml's validators and ``mflux_port.port`` accept the same answers: both refuse the same ones.
 
 An answer that only Copier refused would be replaced by the question's default in an update, silently. An answer that
 only ``mflux_port`` refused would be rendered, and then not wired.
@@ -142,7 +142,7 @@ _CHANGES = {
     "text_encoders": _sound_encoders | st.lists(_encoder, max_size=5) | _values.filter(lambda value: value is not None),
     "folders": st.dictionaries(st.sampled_from(["transformer", "vae", "unet"]), _folders, max_size=2)
     | _values.filter(lambda value: value is not None),
-    "size_multiple": st.sampled_from([16, 32, 64, 24, 48, 0, -16]),
+    "size_multiple": st.sampled_from([16, 32, 48, 128, 24, 0, -16, 1040]),
     "skip_quantization": st.lists(st.sampled_from(["vae", "text_encoder", "text_encoder_2", "transformer"]) | _values, max_size=2)
     | _values.filter(lambda value: value is not None),
 }
@@ -161,7 +161,8 @@ def changed_answers(draw) -> dict:
 @pytest.fixture(scope="module")
 def refusal_of_copier(tmp_path_factory):
     """``refusal_of_copier(answers)``: Copier's message when it gets these answers; nothing is rendered."""
-    home = tmp_path_factory.mktemp("copier._main.rules")  # validators expect no mflux checkout in a folder of that name
+    # Validators do not expect an mflux checkout in a folder with that name.
+    home = tmp_path_factory.mktemp("copier._main.rules")
     worker = Worker(str(rendering.template_copy(home / "template")), home / "none", defaults=True, quiet=True, unsafe=True)
     parse = functools.cache(copier._user_data.parse_yaml_string)
 
@@ -206,11 +207,11 @@ def test_both_accept_the_same_answers(refusal_of_copier, answers):
     assert bool(told) == bool(refused), (told, refused)
 
 
-def test_python_words_are_those_of_python():
+def test_keyword_list_equals_pythons():
     assert set(rendering.hidden_answer("answer_rules", "python_words")) == set(keyword.kwlist)
 
 
-def test_a_second_copy_leaves_the_owned_files_alone(tmp_path):
+def test_second_copy_keeps_the_porters_files(tmp_path):
     data = {"model": "nova", "hf_repo": "acme/Nova"}
     template = rendering.template_copy(tmp_path / "copier._main.template")
     worker = Worker(str(template), tmp_path / "copier._main.none", data=data, defaults=True, quiet=True, unsafe=True)

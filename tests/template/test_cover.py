@@ -1,4 +1,6 @@
-"""Every two compatible answers, on every API level: rendered into real releases, compiled, linted, type-checked, checked."""
+"""Every two compatible answers, on every API level: rendered into real releases, compiled, linted, type-checked,
+checked.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ def release(request, tmp_path_factory) -> Release:
     return made
 
 
-def test_every_two_answers_meet_unless_no_port_can_have_both():
+def test_every_two_compatible_answers_occur_together():
     met = {pair for _, port in PORTS for pair in cover.pairs(port)}
     assert all(cover.admissible(port) and port.keys() == cover.FACTORS.keys() for _, port in PORTS)
     for pair in cover.all_pairs() - met:
@@ -93,7 +95,7 @@ class TestRelease:
             clashing |= {name for path in modules for name in bound_names.clashing(path, model, class_name)}
         assert {"Config", "ModelConfig", "Flux2"} <= clashing <= set(taken)
 
-    def test_what_was_not_asked_for_leaves_no_words(self, release):
+    def test_disabled_features_leave_no_words(self, release):
         found = []
         for number, files in release.files.items():
             port = dict(PORTS)[number]

@@ -43,13 +43,13 @@ def of_the_porter(name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", rendered())
-def test_page_names_the_owner_of_each_file(name):
+def test_ownership_page_names_the_owner_of_each_file(name):
     owners = [owner for pattern, owner in table() if fnmatch(name, pattern)]
     assert owners, f"the page has no row for {name}"
     assert owners[0] == ("porter" if of_the_porter(name) else "template")
 
 
-def test_every_moved_file_is_at_its_new_place():
+def test_every_moved_file_is_listed_at_its_new_path():
     """A file that moved twice is listed with its last path, because an update goes through every version's list."""
     places = {new for version in MOVES for new in moves_of(version, "nova").values()}
     moved_on = {old for version in MOVES for old in moves_of(version, "nova")}

@@ -1,4 +1,4 @@
-"""Needs of real ports that an earlier template refused: one checkpoint for both commands, mflux 0.19 to 0.21."""
+"""What real ports need and an earlier template refused: one checkpoint for both commands, mflux 0.19 to 0.21."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def template(tmp_path_factory) -> Path:
 
 
 def command(root: Path, name: str) -> tuple[str, list[str]]:
-    """The default checkpoint and the other ones of a command."""
+    """The default checkpoint of a command, and its other checkpoints."""
     text = (root / f"src/mflux/models/nova/cli/{name}.py").read_text()
     family = re.search(r"^FAMILY_MODELS = \((.*?)\)$", text, re.MULTILINE | re.DOTALL)[1]
     return re.search(r'^DEFAULT_MODEL = "(.*)"', text, re.MULTILINE)[1], re.findall(r'"(.+?)"', family)
@@ -44,7 +44,7 @@ def test_a_checkpoint_serves_both_commands(checkout, template):
 
 
 @pytest.mark.parametrize("release", ["0.19.2", "0.20.0", "0.21.0"])
-def test_releases_that_lack_only_what_lora_needs(release, checkout, template):
+def test_releases_that_only_lack_lora_support(release, checkout, template):
     root = checkout(release)
     assert rendering.render(template, root, {"model": "nova", "lora": False})
     assert "dense_component" not in (root / "src/mflux/models/nova/nova_initializer.py").read_text()
@@ -53,12 +53,12 @@ def test_releases_that_lack_only_what_lora_needs(release, checkout, template):
 
 @pytest.mark.full
 @pytest.mark.parametrize("release", ["0.19.2", "0.20.0", "0.21.0"])
-def test_port_in_such_a_release_passes_its_own_tests(release, checkout, template, environment):
+def test_port_in_a_release_without_lora_support_passes_its_tests(release, checkout, template, environment):
     root = checkout(release)
     answers = {"model": "nova", "lora": False, "vae": "own", "text_encoder": "own"}
     rendering.render(template, root, answers)
     rendering.wire(root, "nova")
-    # These releases require no package that 0.22 does not require.
+    # 0.22 requires every package that these releases require.
     command = [str(environment("0.22.0")), "-m", "pytest", "-q", "-rs", "-o", "addopts=", "-m", "fast", "-k", "nova", "tests"]
     command += frozen.PLUGIN
     variables = {**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{frozen.PATH}", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -76,7 +76,7 @@ def test_port_in_such_a_release_passes_its_own_tests(release, checkout, template
         ("nova-image", "acme/Nova__Xl", ["nova-image"]),  # nova__xl is not a valid alias
     ],
 )
-def test_default_aliases_name_the_repo(cli_name, repo, aliases, checkout, template):
+def test_default_aliases_contain_the_repo_name(cli_name, repo, aliases, checkout, template):
     root = checkout()
     rendering.render(template, root, {"model": "nova", "hf_repo": repo, "cli_name": cli_name})
     (entry,) = yaml.safe_load((root / "porting/nova/answers.yml").read_text())["checkpoints"]

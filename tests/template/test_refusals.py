@@ -81,7 +81,7 @@ def untouched(tmp_path_factory, pristine) -> Callable[[str], Path]:
 
 
 @pytest.mark.parametrize(("release", "answers", "told"), REFUSED, ids=[told for *_, told in REFUSED])
-def test_refused(untouched, template, release, answers, told):
+def test_contradicting_answers_are_refused(untouched, template, release, answers, told):
     root = untouched(release)
     with pytest.raises((ValueError, CopierError), match=re.escape(told)):
         rendering.render(template, root, {"model": "nova", **answers})
@@ -89,7 +89,7 @@ def test_refused(untouched, template, release, answers, told):
     assert not (root / "src/mflux/models/nova").exists()
 
 
-def test_what_a_porter_already_has_is_not_rendered_over(untouched, template):
+def test_existing_files_are_not_overwritten(untouched, template):
     root = untouched(releases.NEWEST)
     package = "src/mflux/models/nova"
     assert len(rendered_tests("nova")) == 13
@@ -104,7 +104,7 @@ def test_what_a_porter_already_has_is_not_rendered_over(untouched, template):
     shutil.rmtree(root / "src/mflux/models/nova")
 
 
-def test_compiled_leftovers_of_an_earlier_port_are_in_nobodys_way(checkout, template):
+def test_compiled_leftovers_of_an_earlier_port_are_ignored(checkout, template):
     root = checkout(releases.NEWEST)
     left = root / "src/mflux/models/nova/cli/__pycache__/nova_generate.cpython-312.pyc"
     left.parent.mkdir(parents=True)
@@ -113,7 +113,7 @@ def test_compiled_leftovers_of_an_earlier_port_are_in_nobodys_way(checkout, temp
 
 
 @pytest.mark.parametrize("release", ("0.18.0", "0.18.1", "0.22.0", "0.23.0", "0.24.0"))
-def test_components_say_since_when_mflux_has_them(release):
+def test_components_name_the_release_that_introduced_them(release):
     lacking = {}
     for question in ("vae", "text_encoder"):
         for name, spec in rendering.specs(question).items():

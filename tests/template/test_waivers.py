@@ -1,4 +1,4 @@
-"""The waivers that a port is rendered with: the harness can read them, and mflux still has the modules in them."""
+"""The waivers in a rendered port: the harness can read them, and mflux still has the modules that they name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def rendered(checkout, tmp_path, vae: str):
     return root / "porting/nova/waivers.yml"
 
 
-def test_the_flux_vae_comes_with_its_norms(checkout, tmp_path):
+def test_flux_vae_has_waivers_for_its_norms(checkout, tmp_path):
     from parity.waivers import read_waivers
 
     waivers = read_waivers(rendered(checkout, tmp_path, "flux"))

@@ -35,7 +35,7 @@ def started(first_version, pristine) -> Path:
 
 @pytest.fixture(scope="session")
 def begin(tmp_path_factory, first_version, started) -> Callable[[], Scene]:
-    """``begin()``: a template at v0.1.0 and a checkout with the port of nova, to write into."""
+    """``begin()``: a template at v0.1.0 and a writable checkout with the port of nova."""
 
     def make() -> Scene:
         home = tmp_path_factory.mktemp("scene")
@@ -101,7 +101,7 @@ def scene(begin) -> Scene:
 
 @pytest.fixture
 def template(scene) -> Template:
-    """The template at v0.1.0, to make further versions from."""
+    """The template at v0.1.0, from which tests make further versions."""
     return scene.template
 
 

@@ -24,7 +24,7 @@ EDIT = "# The porter's own line.\n"
 QUESTIONS = {"vae": "own", "text_encoder": "own"}
 
 
-# Parts of paths that a test which renders often does not need.
+# Parts of paths that are not needed by a test that renders often.
 _LESS = (
     *("/parity/", "edit", "training", "_vae", "lora", "own_commands", "run_mflux", "latent_creator.py.jinja"),
     *("rope_embedder", "timestep_embedder", "output_norm", "feed_forward", "attention", "text_encoder_layer"),
@@ -88,7 +88,7 @@ class Template:
         path.write_text(path.read_text().rstrip("\n") + "\n" + text)
 
     def migrate(self, stage: str, step: str, *arguments: str, version: str = "v0.2.0") -> None:
-        """Add a versioned migration: the last before the merge is above ``plan``, after it above ``finish``."""
+        """Add a versioned migration: one before the merge goes above ``plan``, one after it above ``finish``."""
         words = ["{{ _copier_python }}", "{{ _copier_conf.src_path }}/hooks/during_update.py", step]
         words += ["{{ _copier_conf.answers_file }}", *arguments]
         self.add_migration(stage, words, version)
@@ -154,7 +154,7 @@ def tree(root: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[st
 
 
 def edit(root: Path, endings: tuple[str, ...]) -> None:
-    """Put EDIT at the top of the files whose paths have these endings."""
+    """Insert EDIT at the top of the files whose paths have these endings."""
     names = tree(root)
     for ending in endings:
         (name,) = [name for name in names if name.endswith(ending)]

@@ -30,13 +30,13 @@ def root(small, tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("version", HANDED_OVER)
-def test_such_a_file_is_the_porter_s_and_its_version_migrates(version):
+def test_handed_over_file_is_in_the_list_and_its_version_migrates(version):
     assert set(handed_over(version, "nova")) <= set(owned_paths("nova"))
     questions = configuration((PROJECT / "copier.yml").read_text())
     assert version in [migration.get("version") for migration in questions["_migrations"]]
 
 
-def test_the_update_across_the_version_merges_it_once_more_and_says_so(root, merge_only):
+def test_update_across_the_version_merges_it_once_more_and_reports_it(root, merge_only):
     report = merge_only(root)
     text = (root / FILE).read_bytes()
     assert MINE in text and text.endswith(CONVENTION.encode())

@@ -40,7 +40,7 @@ def test_failing_hook_is_named(root, name, text, said):
     assert str(raised.value).endswith(said) and "\n" not in str(raised.value)
 
 
-def test_hooks_do_not_run_for_what_nobody_typed(root):
+def test_hooks_do_not_run_for_commits_that_nobody_typed(root):
     for name in ("post-checkout", "post-index-change", "pre-commit"):
         hook(root, name, "echo from a hook >&2; touch ran; exit 1")
     git_commit(root, "--message", "First", "--no-verify")
@@ -50,20 +50,20 @@ def test_hooks_do_not_run_for_what_nobody_typed(root):
     assert not (root / "ran").exists() and (root / "a.py").read_text() == "a = 1\n"
 
 
-def test_signature_that_fails_is_the_cause(root):
+def test_failing_signature_is_named(root):
     git(root, "config", "commit.gpgSign", "true")
     git(root, "config", "gpg.program", "/bin/false")
     with pytest.raises(PortError, match="gpg failed to sign the data"):
         git_commit(root, "--message", "Update")
 
 
-def test_cause_stands_before_what_follows_from_it():
+def test_cause_comes_before_its_consequences():
     assert reason(b"error: gpg failed\nfatal: failed to write commit object\n").startswith("error: gpg failed")
     assert reason(b"warning: x\nfatal: bad revision\nhint: y\n") == "fatal: bad revision"
     assert reason("") == "no output"
 
 
-def test_settings_of_the_user_come_first_and_ours_count(monkeypatch):
+def test_user_settings_are_read_first_and_ours_override_them(monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
     monkeypatch.setenv("GIT_CONFIG_KEY_0", "core.quotePath")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", "false")

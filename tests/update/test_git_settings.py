@@ -1,4 +1,4 @@
-"""The same update under every setting of git that people have: the same tree.
+"""The same update under every git setting that people have gives the same tree.
 
 Most of them go through the steps of an update without Copier's own renderings, which takes a tenth of the time. All of
 them together go through whole updates.
@@ -31,7 +31,7 @@ _ENDS_COPIER = ("core.hooksPath", "core.safecrlf", "init.templateDir")
 
 
 def together(name: str, wanted: Callable[[Setting, str], bool]) -> Setting:
-    """One setting from many: if several set the same variable, the last one counts."""
+    """Merge many settings into one: if several set the same variable, the last one counts."""
     chosen = [setting for setting in SETTINGS if all(wanted(setting, key) for key, _ in setting.config)]
     config = {key: value for setting in chosen for key, value in setting.config}
     files = {file: text for setting in chosen for file, text in setting.files}
@@ -39,7 +39,7 @@ def together(name: str, wanted: Callable[[Setting, str], bool]) -> Setting:
 
 
 EVERYTHING = (
-    together("all that are not about line ends", lambda setting, key: key not in _CLASH),
+    together("all except line endings", lambda setting, key: key not in _CLASH),
     together("all about line ends", lambda setting, key: key in _CLASH or key.startswith("apply.")),
     Setting(
         "all variables",
@@ -87,7 +87,7 @@ def assert_same(root: Path, updated: dict[str, bytes], apart: tuple[str, ...] = 
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
-def test_same_tree(setting, updated, lent, merge_only, monkeypatch, tmp_path):
+def test_every_setting_gives_the_same_tree(setting, updated, lent, merge_only, monkeypatch, tmp_path):
     environment = setting.environment(tmp_path)
     with monkeypatch.context() as patch:
         for variable, value in environment.items():
@@ -128,6 +128,6 @@ def test_same_tree_with_copier_alone(setting, updated, lent, monkeypatch, tmp_pa
     assert_same(lent, updated)
 
 
-def test_list_is_long_enough():
+def test_list_of_settings_is_long_enough():
     assert len({setting.name for setting in SETTINGS}) == len(SETTINGS) >= 80
     assert not {name for setting in SETTINGS for name, _ in setting.variables} & set(os.environ) - {"LC_ALL"}

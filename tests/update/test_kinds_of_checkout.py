@@ -1,7 +1,8 @@
-"""The same update in every kind of checkout, at every place: the same tree, or one line before anything is written.
+"""The same update in every kind of checkout, at every path, gives the same tree, or one line before anything is
+written.
 
-All places go through the steps of an update without Copier's own renderings; those that Copier might stumble over go
-through whole updates, too.
+All places go through the steps of an update without Copier's own renderings; those that might be a problem for Copier
+go through whole updates, too.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ WIRED = {"CHANGELOG.md", "porting/nova/wiring.json"}  # the steps of v0.2.0 wire
 
 
 @pytest.mark.parametrize("place", [pytest.param(place, marks=pytest.mark.full) for place in PLACES])
-def test_same_tree(place, small, updated, merge_only, tmp_path):
+def test_every_kind_of_checkout_gives_the_same_tree(place, small, updated, merge_only, tmp_path):
     root = PLACES[place](small.root, tmp_path)
     before = tree(root)
     report = merge_only(root)

@@ -1,4 +1,6 @@
-"""The merge of one file, without Copier and git trees: for any edits of both sides, each is in the result or a conflict."""
+"""The merge of one file, without Copier and git trees: for any edits of both sides, each is in the result or a
+conflict.
+"""
 
 from __future__ import annotations
 
@@ -17,36 +19,36 @@ from tests.update.git_settings import SETTINGS
 BASE = b"".join(b"line %d\n" % number for number in range(12))
 
 
-def test_what_nobody_changed_takes_the_template_s_text():
+def test_unedited_file_gets_the_templates_text():
     assert merge_file(BASE, BASE, b"new\n") == Outcome(b"new\n")
     assert merge_file(BASE, BASE, None) == Outcome(None)
     assert merge_file(None, None, b"new\n") == Outcome(b"new\n")
 
 
-def test_what_the_template_leaves_alone_stays():
+def test_file_that_the_template_did_not_change_stays():
     assert merge_file(b"mine\n", BASE, BASE) == Outcome(b"mine\n")
     assert merge_file(None, BASE, b"new\n") == Outcome(None)
     assert merge_file(b"mine\n", None, None) == Outcome(b"mine\n")
 
 
-def test_what_cannot_be_merged_stays_and_is_named():
+def test_file_that_cannot_be_merged_stays_and_is_named():
     assert merge_file(b"mine\n", BASE, None) == Outcome(b"mine\n", True, REMOVED)
     assert merge_file(b"\0", BASE, b"new\n") == Outcome(b"\0", True, NOT_TEXT)
 
 
-def test_two_edits_of_one_line_are_both_there():
+def test_two_edits_of_one_line_are_both_kept():
     mine, theirs = BASE.replace(b"line 5", b"mine"), BASE.replace(b"line 5", b"theirs")
     outcome = merge_file(mine, BASE, theirs)
     assert outcome.conflict and outcome.why == ""
     assert b"<<<<<<< before updating\nmine\n" in outcome.text and b"theirs\n>>>>>>> after updating\n" in outcome.text
 
 
-def test_file_that_both_added():
+def test_file_that_both_sides_added():
     outcome = merge_file(b"mine\n", None, b"theirs\n")
     assert outcome.conflict and b"mine\n" in outcome.text and b"theirs\n" in outcome.text
 
 
-def test_windows_line_ends_merge_line_by_line_and_stay():
+def test_crlf_files_merge_line_by_line_and_keep_their_endings():
     mine = b"mine\n" + BASE
     outcome = merge_file(mine.replace(b"\n", b"\r\n"), BASE, BASE + b"theirs\n")
     assert outcome == Outcome((mine + b"theirs\n").replace(b"\n", b"\r\n"))
@@ -54,7 +56,7 @@ def test_windows_line_ends_merge_line_by_line_and_stay():
     assert added == {"b": Outcome(b"new\r\n")}
 
 
-def test_lines_of_both_kinds_stay_as_they_are():
+def test_mixed_line_endings_stay_as_they_are():
     mine = BASE.replace(b"line 3\n", b"line 3\r\n")
     assert merge_file(mine, BASE, BASE + b"theirs\n") == Outcome(mine + b"theirs\n")
 
@@ -64,7 +66,7 @@ def test_lines_of_both_kinds_stay_as_they_are():
     [BASE + b"theirs\n", b"mine\n" + BASE, b"mine\n" + BASE.replace(b"line 3\n", b"line 3\nline 6\n") + b"theirs\n"],
     ids=["the porter's line is gone", "the template's line is gone", "a deleted line is back"],
 )
-def test_a_merge_that_loses_an_edit_is_not_believed(wrong):
+def test_merge_that_loses_an_edit_is_rejected(wrong):
     mine = b"mine\n" + BASE.replace(b"line 6\n", b"")
     with patch.object(merge, "merge_texts", lambda *texts: (wrong, True)):
         assert merge_file(mine, BASE, BASE + b"theirs\n") == Outcome(mine, True, NOT_PROVEN)

@@ -23,7 +23,7 @@ def test_changelog_names_the_version_first():
     assert len(set(released)) == len(released)
 
 
-def test_version_makes_a_tag_and_stands_in_one_place():
+def test_version_makes_a_tag_and_is_in_one_place():
     assert TAG.fullmatch(f"v{__version__}")
     metadata = (PROJECT / "pyproject.toml").read_text()
     assert 'dynamic = ["version"]' in metadata and not re.search(r"^version\s*=", metadata, re.MULTILINE)
@@ -54,14 +54,14 @@ def test_every_version_that_changes_ports_has_its_migration():
     )
 
 
-def test_an_update_leaves_all_files_but_the_answers_to_its_last_step():
+def test_last_step_of_an_update_merges_all_files_except_the_answers():
     text = (PROJECT / "copier.yml").read_text()
     listed = text[text.index("_exclude:") : text.index("_tasks:")]
     left_out = re.findall(r"== 'update' %\}(.+)\{% endif %\}", listed)
     assert left_out == ["*", "!{{ _copier_conf.answers_file }}"]
 
 
-def test_copier_s_temporary_copies_of_an_update_see_only_the_answers():
+def test_copiers_temporary_copies_contain_only_the_answers():
     place = Template(configuration((PROJECT / "copier.yml").read_text())["_subdirectory"])
     copies = re.findall(r"\{__name__\}(\.\w+_copy\.)", inspect.getsource(copier._main.Worker._apply_update))
     assert copies == [".old_copy.", ".new_copy."]

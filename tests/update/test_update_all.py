@@ -16,7 +16,7 @@ MINE = "# Mine.\n"
 
 
 @pytest.mark.full
-def test_all_ports(port, template, fresh, mflux_port):
+def test_all_ports_are_updated(port, template, fresh, mflux_port):
     for model in MODELS[1:]:
         copy(BESIDE, port, model, "v0.1.0")
     edited = port / "src/mflux/models/lyra/lyra_initializer.py"

@@ -1,4 +1,4 @@
-"""Edits that cannot be merged become conflicts as git makes them, reported with file and line. Nothing else is lost."""
+"""Edits that cannot be merged become conflicts like git's own, reported with file and line. Nothing else is lost."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_nothing_is_lost(torn):
     assert "(v2)" in (root / "CHANGELOG.md").read_text()
 
 
-def test_git_holds_them_unmerged_with_their_texts(torn):
+def test_index_has_the_three_texts_of_each_conflict(torn):
     root, _ = torn
     unmerged = {line[3:]: line[:2] for line in status(root).splitlines() if "U" in line[:2]}
     assert unmerged == {INITIALIZER: "UU", MOVED: "UU", REMOVED: "UD", COMMAND: "UU"}
@@ -77,14 +77,14 @@ def test_git_holds_them_unmerged_with_their_texts(torn):
     assert git(root, "show", f":3:{COMMAND}").endswith(CONVENTION)
 
 
-def test_next_commands_see_them(torn, mflux_port):
+def test_later_commands_report_the_conflicts(torn, mflux_port):
     root, _ = torn
     again = mflux_port("update", "nova", cwd=root)
     assert again.returncode == 2 and "conflicts left" in again.stderr and "resolve them, commit" in again.stderr
     shown = mflux_port("status", cwd=root)
     assert shown.returncode == 1
     assert f"conflict: {INITIALIZER}:{line_of(root, INITIALIZER)}\n" in shown.stdout
-    assert f"conflict: {COMMAND}:1 (git has it as unmerged)" in shown.stdout
+    assert f"conflict: {COMMAND}:1 (git lists it as unmerged)" in shown.stdout
     (port,) = json.loads(mflux_port("status", "--json", cwd=root).stdout)["ports"]
     assert len(port["conflicts"]) == 4
 
@@ -127,7 +127,7 @@ def three(begin) -> Scene:
 
 
 @pytest.mark.full
-def test_conflict_stops_all_and_the_rest_is_named(three, tmp_path, mflux_port):
+def test_conflict_stops_update_all_and_the_remaining_ports_are_named(three, tmp_path, mflux_port):
     root = shutil.copytree(three.root.parent, tmp_path / "scene") / "mflux"
     done = mflux_port("update", "--all", "--json", cwd=root)
     assert done.returncode == 1
@@ -145,7 +145,7 @@ def test_conflict_stops_all_and_the_rest_is_named(three, tmp_path, mflux_port):
 
 
 @pytest.mark.full
-def test_refused_port_keeps_none_of_the_others_back(three, tmp_path, mflux_port):
+def test_refused_port_does_not_stop_the_others(three, tmp_path, mflux_port):
     root = shutil.copytree(three.root.parent, tmp_path / "scene") / "mflux"
     answers = root / "porting/nova/answers.yml"
     answers.write_text(answers.read_text().replace("steps: ", "steps: many "))

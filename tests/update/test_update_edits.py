@@ -77,7 +77,7 @@ def one(files: dict[str, bytes], ending: str) -> str:
     return name
 
 
-def test_edits_stay_and_conventions_arrive(story):
+def test_edits_stay_and_conventions_are_merged(story):
     for ending in CONVENTIONS:
         text = story.updated[one(story.updated, ending)].decode()
         assert text.startswith(EDIT) and text.endswith(CONVENTION), ending
@@ -86,14 +86,14 @@ def test_edits_stay_and_conventions_arrive(story):
     assert story.report["conflicts"] == []
 
 
-def test_what_the_porter_owns_stays_as_it_is_and_away_when_it_was_deleted(story):
+def test_porters_files_stay_as_they_are_or_deleted(story):
     names = [name for name in story.edited if name.endswith(OWNED)]
     assert len(names) == len(OWNED) - len(DELETED)
     assert [name for name in names if story.updated[name] != story.edited[name]] == []
     assert not set(DELETED) & set(story.updated)
 
 
-def test_what_nobody_edited_is_as_in_a_fresh_copy(story, fresh):
+def test_unedited_files_equal_a_fresh_copy(story, fresh):
     copied = fresh(story.template, "v0.2.0", nova=NOVA)
     assert set(copied) - set(story.updated) == set(DELETED)
     assert set(story.updated) - set(copied) == set()
@@ -101,7 +101,7 @@ def test_what_nobody_edited_is_as_in_a_fresh_copy(story, fresh):
     assert {name for name in story.updated if story.updated[name] != copied[name]} == touched - set(DELETED)
 
 
-def test_deleted_wiring_comes_back_and_is_reported(story):
+def test_deleted_wiring_is_restored_and_reported(story):
     for name in (*WIRING, *TAKEN):
         assert story.updated[name] == story.wired[name], name
     back = {entry["surface"] for entry in story.report["wiring"] if entry["put_back"]}
@@ -111,7 +111,7 @@ def test_deleted_wiring_comes_back_and_is_reported(story):
         assert any(line.startswith(f"{name}: restored after it was deleted there (") for line in lines), name
 
 
-def test_wiring_takes_the_new_form_and_nothing_twice(story):
+def test_wiring_is_updated_without_duplicates(story):
     assert "CHANGELOG.md: updated (line)" in report_lines(story.report)
     old, new = (files["CHANGELOG.md"].decode() for files in (story.wired, story.updated))
     assert old.replace(": added, with", ": added (v2), with") == new != old
@@ -123,7 +123,7 @@ def test_report_names_the_versions_and_every_file(story):
     assert set(story.report["files"]) == changed | (set(story.edited) - set(story.updated))
 
 
-def test_nothing_is_half_way(story, mflux_port):
+def test_no_trace_of_the_update_is_left(story, mflux_port):
     refused = mflux_port("update", "--restore", cwd=story.root)
     assert refused.returncode == 2 and "nothing to restore" in refused.stderr
     assert tree(story.root) == story.updated
@@ -149,7 +149,7 @@ def test_unedited_port_equals_fresh_copy(scene, fresh):
 
 
 @pytest.mark.full
-def test_changed_answers_reach_files_and_wiring_once(port, mflux_port):
+def test_changed_answers_change_files_and_wiring_once(port, mflux_port):
     given = ["display_name=Nova 3", "scheduler=own", "lora=false"]
     (port / "src/mflux/models/nova/README.md").write_text("# All mine\n")
     releases.commit(port, "Write the README")
@@ -158,7 +158,7 @@ def test_changed_answers_reach_files_and_wiring_once(port, mflux_port):
     assert "display_name: Nova 3\n" in (port / ANSWERS.format(model="nova")).read_text()
     assert (port / "README.md").read_text().count("Nova 3") == 2
     assert (port / "CHANGELOG.md").read_text().count("mflux-generate-nova") == 1
-    # A file that the porter owns is added when the answers require it, and otherwise stays.
+    # A file that the porter owns is added when the answers require it, and otherwise stays as it is.
     scheduler = "src/mflux/models/nova/model/nova_scheduler/nova_scheduler.py"
     assert (
         f"{scheduler}: yours, added because the answers now ask for it" in done.stdout and (port / scheduler).is_file()

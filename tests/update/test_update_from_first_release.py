@@ -97,7 +97,7 @@ def test_edits_are_in_the_moved_file(updated):
     assert f"R  {HOME}/parity/pictures.py -> {HOME}/parity/explain/pictures.py" in status(updated)
 
 
-def test_the_harness_is_that_of_a_fresh_port(updated):
+def test_harness_equals_that_of_a_fresh_port(updated):
     fresh = PROJECT / "template/porting/{{ model }}/parity"
     files = {path.relative_to(fresh): path.read_text() for path in fresh.rglob("*.py")}
     found = updated / HOME / "parity"
@@ -127,7 +127,7 @@ def test_a_second_update_changes_nothing(updated, tmp_path):
     assert status(root) == ""
 
 
-def test_waivers_that_cannot_be_read_leave_the_tree(old_port, tmp_path):
+def test_unreadable_waivers_leave_the_tree_unchanged(old_port, tmp_path):
     root = shutil.copytree(old_port[1].parent, tmp_path / "scene") / "mflux"
     git(root, "reset", "--hard", "--quiet", "HEAD")
     git(root, "clean", "-d", "--force", "--quiet")

@@ -41,7 +41,7 @@ def edited(port) -> Path:
 
 
 @pytest.mark.parametrize("moment", ["after the render", pytest.param("after the merge", marks=pytest.mark.full)])
-def test_restore_gives_back_the_tree_and_leaves_what_no_update_writes(edited, template, mflux_port, moment):
+def test_restore_restores_the_tree_and_keeps_other_files(edited, template, mflux_port, moment):
     kill_at(template, moment)
     before = tree(edited)
     killed = mflux_port("update", "nova", cwd=edited)
@@ -63,7 +63,7 @@ def test_restore_gives_back_the_tree_and_leaves_what_no_update_writes(edited, te
 
 
 @pytest.mark.full
-def test_interrupt_from_the_keyboard_takes_back(edited, template, mflux_port):
+def test_keyboard_interrupt_rolls_back(edited, template, mflux_port):
     change_conventions(template)
     template.add_migration("after", ["sh", "-c", "kill -INT $PPID; sleep 9"])
     template.tag("v0.2.0")
@@ -75,7 +75,7 @@ def test_interrupt_from_the_keyboard_takes_back(edited, template, mflux_port):
 
 
 @pytest.mark.full
-def test_git_alone_gives_back_the_tree_after_copier(edited, template, mflux_port):
+def test_git_alone_restores_the_tree_after_copier(edited, template, mflux_port):
     kill_at(template, "after the render")
     before = tree(edited)
     killed = update(edited, "nova")
@@ -100,7 +100,7 @@ def test_restore_after_copier_alone_was_killed(edited, template, mflux_port):
 
 
 @pytest.mark.full
-def test_restore_also_takes_back_the_other_template(edited, template, mflux_port, tmp_path):
+def test_restore_also_restores_the_template_address(edited, template, mflux_port, tmp_path):
     kill_at(template, "after the merge")
     moved = template.home.rename(tmp_path / "elsewhere")
     head, before = git(edited, "rev-parse", "HEAD"), tree(edited)
@@ -122,7 +122,7 @@ def half_way(lent) -> Path:
     return lent
 
 
-def test_restore_takes_new_files_of_the_port_and_empty_folders(half_way, mflux_port):
+def test_restore_removes_new_files_of_the_port_and_empty_folders(half_way, mflux_port):
     new = half_way / "src/mflux/models/nova/new/of_the_update.py"
     new.parent.mkdir()
     new.write_text("new\n")
@@ -132,7 +132,7 @@ def test_restore_takes_new_files_of_the_port_and_empty_folders(half_way, mflux_p
     assert git(half_way, "show", f"{KEPT}:{new.relative_to(half_way).as_posix()}") == "new\n"
 
 
-def test_restore_takes_new_files_that_git_ignores(half_way, mflux_port):
+def test_restore_removes_new_files_that_git_ignores(half_way, mflux_port):
     new = "src/mflux/models/nova/new.py"
     amend(half_way, writes=[new])
     (half_way / new).write_text("new\n")
@@ -145,7 +145,7 @@ def test_restore_takes_new_files_that_git_ignores(half_way, mflux_port):
 
 
 @pytest.mark.parametrize("act", ["commit", "reset"])
-def test_what_was_done_since_is_not_thrown_away(half_way, mflux_port, act):
+def test_later_work_is_kept(half_way, mflux_port, act):
     if act == "commit":
         releases.commit(half_way, "Go on from here")
     else:
@@ -171,7 +171,7 @@ def test_running_update_and_running_git_are_left_alone(lent, mflux_port):
     for arguments in (["--restore"], ["nova"]):
         refused = mflux_port("update", *arguments, cwd=lent)
         assert refused.returncode == 2 and f"an update of nova (process {os.getpid()}) is active" in refused.stderr
-    begin_update(lent, "nova", 2**22 + 1)  # an id that no process has
+    begin_update(lent, "nova", 2**22 + 1)  # an unused process id
     lock = lent / ".git/index.lock"
     lock.touch()
     with subprocess.Popen(["git", "cat-file", "--batch"], cwd=lent, stdin=subprocess.PIPE) as foreign:

@@ -50,7 +50,7 @@ def old_port(checkout, template):
 
 
 @pytest.mark.full
-def test_level_is_found_anew_told_and_stored(old_port, pristine):
+def test_new_level_is_detected_reported_and_stored(old_port, pristine):
     root = old_port("0.18.0")
     assert "mflux_api: '0.18'" in (root / FILE).read_text()
     bring(root, pristine("0.22.0"))
@@ -64,7 +64,7 @@ def test_level_is_found_anew_told_and_stored(old_port, pristine):
 
 
 @pytest.mark.full
-def test_level_goes_back_with_mflux(port, mflux_port):
+def test_level_goes_down_with_mflux(port, mflux_port):
     git(port, "rm", "--quiet", "src/mflux/models/common/vae/vae_decode_options.py")
     releases.commit(port, "What mflux 0.24 brought goes")
     done = mflux_port("update", "nova", cwd=port)
@@ -87,7 +87,7 @@ def test_edited_port_passes_its_fast_tests_on_the_new_mflux(
     for name in [name for name in copied if "nova" in name and name.startswith(("src/", "tests/"))]:
         text = updated[name].decode()
         assert (MINE in text) == (name in EDITED), name
-        if not name.startswith(owned):  # otherwise it has the form that its porter wrote
+        if not name.startswith(owned):  # otherwise it is as its porter wrote it
             assert text.replace(MINE, "") == copied[name].decode(), name
     tests = run_fast_tests(root, environment("0.24.0"))
     assert tests.returncode == 0, tests.stdout[-3000:]

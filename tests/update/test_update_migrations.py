@@ -85,19 +85,19 @@ def test_moved_file_keeps_the_edits(migrated):
     assert f"R  {TESTS.format('')} -> {new}" in status(root)
 
 
-def test_moved_file_that_the_porter_owns_goes_along(migrated):
+def test_moved_file_that_the_porter_owns_is_moved_too(migrated):
     root = migrated.root
     assert (root / ATTENTION.format("third_")).read_text() == MINE
     assert f"R  {ATTENTION.format('')} -> {ATTENTION.format('third_')}" in status(root)
 
 
-def test_moved_file_that_nobody_edited_is_the_new_one(migrated):
+def test_moved_file_without_edits_is_the_new_one(migrated):
     root = migrated.root
     old = git(root, "show", f"HEAD:{UNTOUCHED.format('')}")
     assert (root / UNTOUCHED.format("_own")).read_text() == old + "# From v0.2.0.\n"
 
 
-def test_nothing_lies_at_the_old_places_or_comes_back(migrated):
+def test_old_paths_stay_empty(migrated):
     names = [name.format(word) for name in (TESTS, UNTOUCHED, DELETED) for word in ("", "_own", "_third")]
     names += [ATTENTION.format(word) for word in ("", "joint_", "third_")]
     kept = [TESTS.format("_third"), UNTOUCHED.format("_own"), ATTENTION.format("third_")]
@@ -111,7 +111,7 @@ def test_second_update_does_not_migrate_again(migrated, tmp_path):
     assert status(root) == ""
 
 
-def test_refused_after_the_rename_leaves_the_tree(scene, mflux_port):
+def test_refusal_after_the_rename_leaves_the_tree_unchanged(scene, mflux_port):
     rename_question(scene.template)
     scene.template.edit("copier.yml", "\nmodel:\n", "\nnovelty:\n  type: str\n  default: new\n\nmodel:\n")
     scene.template.tag("v0.2.0")

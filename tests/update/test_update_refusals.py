@@ -54,7 +54,7 @@ def assert_refused(done: subprocess.CompletedProcess, root: Path, *words: str) -
 
 @pytest.fixture
 def refused(port, monkeypatch, capsys):
-    """``mflux-port update`` of the port in this process, which is quicker."""
+    """``mflux-port update`` of the port in this process, which is faster."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
         monkeypatch.chdir(port)
@@ -88,8 +88,8 @@ RENAMED = "an update does not rename a port"
 @pytest.mark.parametrize(
     ("old", "new", "given", "words"),
     [
-        ("", "", {"model": "vega"}, ("belongs to model nova", "vega is asked for", RENAMED)),
-        ("", "", {"class_name": "Vega"}, ("belongs to class_name Nova", "Vega is asked for", RENAMED)),
+        ("", "", {"model": "vega"}, ("belongs to model nova", "vega was given", RENAMED)),
+        ("", "", {"class_name": "Vega"}, ("belongs to class_name Nova", "Vega was given", RENAMED)),
         ("model: nova\n", "model: vega\n", {}, ("belongs to model nova", RENAMED)),
         ("class_name: Nova\n", "class_name: Vega\n", {}, ("belongs to class_name Nova", RENAMED)),
         ("vae: own\n", "", {}, ("no longer has the answer `vae`", "write it there again")),
@@ -105,7 +105,7 @@ def test_first_step_refuses(port, shared, monkeypatch, capsys, old, new, given, 
         assert word in line
 
 
-def test_first_step_passes_what_is_sound(port, shared, monkeypatch, capsys):
+def test_first_step_accepts_a_valid_port(port, shared, monkeypatch, capsys):
     monkeypatch.setenv("VERSION_FROM", "v0.1.0")
     assert run_step(port, "check", FILE, json.dumps({"model": "nova"}), str(shared.template.home)) == 0
     assert capsys.readouterr() == ("", "")
@@ -135,7 +135,7 @@ def ignore(root: Path, *patterns: str) -> None:
     (root / ".git/info/exclude").write_text("".join(f"{pattern}\n" for pattern in patterns))
     ignored = git(root, "ls-files", "--cached", "--ignored", "--exclude-standard").splitlines()
     git(root, "rm", "--quiet", "--cached", "--", *ignored)
-    git(root, "commit", "--quiet", "--message", "What a porter has who ignores these")
+    git(root, "commit", "--quiet", "--message", "State of a porter who ignores these")
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_files_that_git_ignores(without_exclude, mflux_port, pattern, first, com
         assert {name: (port / name).read_bytes() for name in before} == before and status(port) == ""
 
 
-def test_file_that_git_is_told_not_to_look_at(port, mflux_port):
+def test_file_marked_assume_unchanged(port, mflux_port):
     (port / INITIALIZER).write_text("# A week of work.\n")
     git(port, "update-index", "--assume-unchanged", INITIALIZER)
     done = mflux_port("update", "nova", cwd=port)
@@ -181,7 +181,7 @@ def test_file_that_git_is_told_not_to_look_at(port, mflux_port):
     git(port, "update-index", "--no-assume-unchanged", INITIALIZER)
 
 
-def test_file_that_git_is_told_to_skip(port, mflux_port):
+def test_file_marked_skip_worktree(port, mflux_port):
     (port / INITIALIZER).write_text("# A week of work.\n")
     git(port, "update-index", "--skip-worktree", INITIALIZER)
     done = mflux_port("update", "nova", cwd=port)
@@ -210,7 +210,7 @@ def test_rejected_part_of_an_earlier_merge(without_exclude, mflux_port):
     (port / "README.md.rej").unlink()
 
 
-def test_merge_that_waits_for_its_commit(port, mflux_port):
+def test_merge_in_progress(port, mflux_port):
     head = git(port, "rev-parse", "HEAD")
     (port / ".git/MERGE_HEAD").write_text(head)
     assert_refused(mflux_port("update", "nova", cwd=port), port, "a merge is in progress", "git merge --abort")
@@ -225,15 +225,15 @@ def test_merge_that_waits_for_its_commit(port, mflux_port):
         ("relative/template", "there is no such folder"),
         (
             "https://127.0.0.1:9/template",
-            "Copier does not take it for a git address; write it as git+https://127.0.0.1:9/template",
+            "Copier does not recognize it as a git address; write it as git+https://127.0.0.1:9/template",
         ),
         (
             "file:///nowhere/template",
-            "Copier does not take it for a git address; write it as git+file:///nowhere/template",
+            "Copier does not recognize it as a git address; write it as git+file:///nowhere/template",
         ),
         (
             "me@host.invalid:template",
-            "Copier does not take it for a git address; write it as git+me@host.invalid:template",
+            "Copier does not recognize it as a git address; write it as git+me@host.invalid:template",
         ),
         ("src", "it is a folder inside"),
         ("README.md", "it is a file"),
@@ -248,7 +248,7 @@ def test_unreachable_source(port, refused, source, reason):
     assert_refused(done, port, f"cannot be reached at {source} ({reason}", "mflux-port update nova --template PATH")
 
 
-def test_source_that_is_no_git_repository(port, mflux_port, tmp_path):
+def test_source_that_is_not_a_git_repository(port, mflux_port, tmp_path):
     (tmp_path / "plain").mkdir()
     head = git(port, "rev-parse", "HEAD")
     done = mflux_port("update", "nova", "--template", tmp_path / "plain", cwd=port)
@@ -257,12 +257,12 @@ def test_source_that_is_no_git_repository(port, mflux_port, tmp_path):
 
 
 @pytest.mark.full
-def test_version_that_is_not_there(port, mflux_port):
+def test_missing_version(port, mflux_port):
     done = mflux_port("update", "nova", "--to", "v7.0.0", cwd=port)
     assert_refused(done, port, "../template has no version v7.0.0", "one of its tags with --to")
 
 
-def test_wrong_words(port, mflux_port, pristine):
+def test_invalid_arguments(port, mflux_port, pristine):
     assert_refused(mflux_port("update", "vega", cwd=port), port, "no port vega", "nova")
     assert_refused(mflux_port("update", "nova", "--all", cwd=port), port, "not both")
     assert_refused(mflux_port("update", cwd=pristine()), pristine(), "no port of this template")
@@ -277,7 +277,7 @@ def test_wrong_words(port, mflux_port, pristine):
         ("_commit: v0.1.0\n", "_commit: v0.0.9\n", ("v0.0.9", "nearest tag")),
     ],
 )
-def test_answers_that_copier_meets(port, mflux_port, old, new, words):
+def test_answers_that_copier_refuses(port, mflux_port, old, new, words):
     change_answers(port, old, new)
     assert_refused(mflux_port("update", "nova", cwd=port), port, FILE, *words)
 

@@ -22,7 +22,7 @@ def test_level_is_compared_with_the_checkout(lent, mflux_port):
     assert "API level 0.24, the checkout has 0.22\n" in then and level in then
 
 
-def test_port_that_cannot_be_read_hides_no_other(lent, mflux_port):
+def test_unreadable_port_does_not_hide_the_others(lent, mflux_port):
     shutil.copytree(lent / "porting/nova", lent / "porting/vega")
     broken = ANSWERS.format(model="vega")
     (lent / broken).write_text("<<<<<<< before updating\nsteps: 1\n")
@@ -51,7 +51,7 @@ def test_next_step_of_a_port_of_another_version(lent, mflux_port):
 
 
 @pytest.mark.parametrize("variables", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}])
-def test_what_the_terminal_cannot_show_is_escaped(lent, mflux_port, variables):
+def test_unprintable_characters_are_escaped(lent, mflux_port, variables):
     (lent / FILE).write_text((lent / FILE).read_text().replace("display_name: Nova", "display_name: N\u00f6va"))
     done = mflux_port("status", cwd=lent, env=variables)
     assert (

@@ -1,4 +1,4 @@
-"""A port that edits, from before its prediction handled images, draws as before after an update."""
+"""A port that edits, from before its prediction handled images, generates the same images after an update."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def migrated(tmp_path, monkeypatch):
     return migrate
 
 
-def test_the_methods_are_those_of_a_fresh_port(migrated, pristine, tmp_path):
+def test_methods_equal_those_of_a_fresh_port(migrated, pristine, tmp_path):
     found = migrated(BEFORE)
     root = shutil.copytree(pristine(), tmp_path / "mflux")
     copy(Template.snapshot(tmp_path / "template").home, root, "nova", "v0.1.0", variants=["txt2img", "edit"])
@@ -53,7 +53,7 @@ def test_the_methods_are_those_of_a_fresh_port(migrated, pristine, tmp_path):
     assert _imports(wanted) == _imports(found) and "# The porter's own line." in found
 
 
-def test_it_is_done_once_and_only_where_the_port_edits(migrated):
+def test_methods_are_added_once_and_only_to_a_port_that_edits(migrated):
     assert migrated(BEFORE, edits=False) == BEFORE
     once = migrated(BEFORE)
     assert migrated(once) == once != BEFORE

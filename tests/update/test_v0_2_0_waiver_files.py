@@ -1,4 +1,4 @@
-"""The two waiver files of template v0.1.0 as one: nothing of what the porter wrote is lost."""
+"""The two waiver files of template v0.1.0 as one: nothing that the porter wrote is lost."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_both_files_become_one(merged):
 
 
 @pytest.mark.parametrize(("ledger", "waivers"), [(None, None), (None, "ledger: []\n"), (None, ""), ("", "")])
-def test_nothing_to_merge_changes_nothing(merged, ledger, waivers):
+def test_without_old_files_nothing_changes(merged, ledger, waivers):
     assert merged(ledger, waivers) == waivers
 
 
@@ -53,7 +53,7 @@ def test_files_without_entries_keep_their_comments(merged):
     assert merged("# ours\n", "# one\n[]\n") == "# ours\n# one\n"
 
 
-def test_a_file_with_sections_takes_the_ledger_in(merged):
+def test_file_with_sections_receives_the_ledger_entries(merged):
     found = merged("vae: {parameters: {freqs: computed}}\n", "parity: []\n")
     assert yaml.safe_load(found)["ledger"] == [{"component": "vae", "parameter": "freqs", "reason": "computed"}]
 
@@ -70,6 +70,6 @@ def test_a_file_with_sections_takes_the_ledger_in(merged):
         ("vae: {tensors: {a: counters}}\n", "ledger: []\n", "are both there"),
     ],
 )
-def test_what_v010_would_not_read_is_refused(merged, ledger, waivers, told):
+def test_files_that_v010_would_not_read_are_refused(merged, ledger, waivers, told):
     with pytest.raises(PortError, match=told):
         merged(ledger, waivers)

@@ -48,7 +48,7 @@ _OTHERS = 'STANDARD_QUANTS = []\nOVERLAY = {\n    "dev": ("image", "flux1", "flu
 
 @pytest.fixture
 def wired(shared):
-    """``wired(surface)``: a host with NOVA in it that has the surface, and its bytes before."""
+    """``wired(surface)``: a host that has the surface, with NOVA wired, and its bytes before."""
 
     def make(surface: str, answers: dict = NOVA) -> tuple[Path, dict[str, bytes]]:
         root = shared("0.18.1" if "completions" in surface or "chain" in surface else "0.24.0")

@@ -1,4 +1,4 @@
-"""Real files of mflux, changed as their owners might change them, and what wiring has to do with each.
+"""Real files of mflux, changed as their owners might change them, and what wiring must do with each.
 
 A case is (id, release, file, change, outcome). The outcome is ``wired`` (``wired:<text>``: with this text in the file),
 ``kept:<surface>`` (text that a person wrote is left as it is) or a pattern of the error.

@@ -16,7 +16,7 @@ from mflux.models.common.config.model_config import AVAILABLE_MODELS, ModelConfi
 
 
 class Routed(Exception):
-    """Stops mflux-save, and has the name of the class that it would have loaded."""
+    """Stops mflux-save and holds the name of the class that it would have loaded."""
 
 
 def main() -> None:

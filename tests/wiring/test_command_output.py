@@ -34,7 +34,7 @@ def shell(root: Path, line: str) -> subprocess.CompletedProcess:
         ),
     ],
 )
-def test_wiring_is_done(shared, answered, line: str, code: int, said: str):
+def test_wiring_completes_without_a_reader(shared, answered, line: str, code: int, said: str):
     root = shared()
     answered(root, ANSWERS)
     done = shell(root, line)
@@ -42,5 +42,5 @@ def test_wiring_is_done(shared, answered, line: str, code: int, said: str):
     assert "nova-image-2.1" in (root / "src/mflux/models/common/config/model_config.py").read_text()
 
 
-def test_an_error_needs_no_place_to_stand(shared):
+def test_error_exits_correctly_without_a_reader(shared):
     assert shell(shared(), "mflux-port wire vega >&- 2>&-").returncode == 2

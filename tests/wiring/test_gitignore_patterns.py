@@ -44,7 +44,7 @@ def test_a_pattern_that_hides_the_example_is_overruled_or_refused(patterns: str,
 
 
 @pytest.mark.parametrize("patterns", SHOWING)
-def test_no_line_for_a_pattern_that_does_not(patterns: str, repository: Path):
+def test_no_line_for_a_pattern_that_does_not_hide_the_example(patterns: str, repository: Path):
     assert not _is_ignored(repository, patterns)
     assert _with_line(repository, patterns) == patterns.encode()
 
@@ -58,14 +58,14 @@ def test_a_hidden_folder_is_refused(folder: bool, pattern: str, repository: Path
         _with_line(repository, f"*.json\n{pattern}\n")
 
 
-def test_a_gitignore_further_down_is_named(repository: Path):
+def test_nested_gitignore_is_named(repository: Path):
     (repository / "src").mkdir()
     (repository / "src/.gitignore").write_text("\n*.json\n")
     with pytest.raises(UnknownShape, match=rf"^src/\.gitignore: \*\.json in line 2 hides {EXAMPLE}; delete that line$"):
         _with_line(repository, "*.png\n")
 
 
-def test_rules_of_a_person_do_not_count(repository: Path):
+def test_personal_ignore_rules_do_not_count(repository: Path):
     (repository / ".git/info/exclude").write_text("*.json\n")
     assert _with_line(repository, "*.png\n") == b"*.png\n"
 

@@ -1,5 +1,5 @@
-"""The ports that mflux merged, replayed: each is wired into the release before it, to the same effect, or refused with the
-true reason. Entries, steps and commands are read from the release that has the port: facts, no code.
+"""Replay the ports that mflux merged: each is wired into the release before it, to the same effect, or refused for the
+right reason. Entries, steps and commands are read from the release that has the port: facts, no code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from wiring_hosts import NOVA, contents, port
 
 
 class Real(NamedTuple):
-    """``keys`` are its entries, the default one first; ``both`` those of them that edit as well."""
+    """``keys`` are its entries, the default one first; ``both`` lists the keys that edit as well."""
 
     model: str
     class_name: str
@@ -155,7 +155,7 @@ def test_real_port_is_wired_to_the_same_effect(real, shared):
     assert contents(root) == before
 
 
-def test_class_name_that_is_mflux_s_today_is_refused():
+def test_class_name_that_mflux_uses_today_is_refused():
     with pytest.raises(PortError, match="class_name is 'Krea2', a name that is taken"):
         port(NOVA, class_name="Krea2")
 
@@ -178,7 +178,7 @@ def test_port_from_before_the_first_release_is_refused(model, shared):
         Checkout(root)
 
 
-def test_the_facts_are_those_of_seventeen_ports():
+def test_facts_cover_seventeen_ports():
     assert len(PORTS) + len(OLDER) == 17
     assert json.dumps(OLDER) and all(real.keys for real in PORTS)
 

@@ -42,7 +42,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
 @pytest.mark.parametrize("removed", range(3))
-def test_unwire_takes_one_of_three(removed: int, version: str, shared):
+def test_unwire_removes_one_of_three_ports(removed: int, version: str, shared):
     three, two = shared(version, "three"), shared(version, "two")
     ports = [port(answers) for answers in THREE]
     for one in ports:
@@ -58,7 +58,7 @@ def test_unwire_takes_one_of_three(removed: int, version: str, shared):
 
 @pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
 @pytest.mark.parametrize("names", FOREIGN)
-def test_unwire_takes_nothing_of_mfluxs(names: str, version: str, shared):
+def test_unwire_removes_nothing_of_mfluxs(names: str, version: str, shared):
     root = shared(version)
     before = contents(root)
     one = port(AMBER, **FOREIGN[names])
@@ -69,7 +69,7 @@ def test_unwire_takes_nothing_of_mfluxs(names: str, version: str, shared):
     assert contents(root) == before
 
 
-def test_unwire_under_newer_answers_takes_the_older_lines(shared):
+def test_unwire_with_newer_answers_removes_the_older_lines(shared):
     fewer = {
         "checkpoints": NOVA["checkpoints"][:1],
         "variants": ["txt2img"],
@@ -83,7 +83,7 @@ def test_unwire_under_newer_answers_takes_the_older_lines(shared):
     assert contents(root) == bare
 
 
-def test_unwire_of_what_is_not_wired(shared):
+def test_unwire_of_a_port_that_is_not_wired(shared):
     root = shared()
     before = snapshot(root)
     wiring.unwire(Checkout(root), port(ZULU))
@@ -100,7 +100,7 @@ USED = {
 
 
 @pytest.mark.parametrize("what", USED)
-def test_unwire_leaves_an_import_that_is_still_used(what: str, shared):
+def test_unwire_keeps_an_import_that_is_still_used(what: str, shared):
     version, file, old, new, name = USED[what]
     root = shared(version)
     wiring.wire(Checkout(root), port(NOVA))
@@ -111,7 +111,7 @@ def test_unwire_leaves_an_import_that_is_still_used(what: str, shared):
     assert undefined_names(root / file) == ""
 
 
-def test_the_report_of_a_mixed_unwire(wired):
+def test_report_of_a_mixed_unwire(wired):
     root, _ = wired("save")
     edit_text(root, SAVE, '    "nova-2.1-edit": NovaImageEdit,\n', "")
     edit_text(root, SAVE, '"nova-2.1-base": NovaImage,', '"nova-2.1-base": NovaImage,  # mine')

@@ -21,14 +21,14 @@ REFUSED = [
     ("alias is mflux's alias", "0.24.0", _one("amber", "amberlab/Amber", "klein-4b"), r"'klein-4b' of amber is taken"),
     ("alias twice", "0.24.0", [*_one("amber-a", "a/Amber-A", "amber"), *_one("amber-b", "a/Amber-B", "amber")], r"'amber' names both amber-a and amber-b"),
     ("too short", "0.24.0", _one("amber", "amberlab/Amber", "am"), r"'am' is too short"),
-    # mflux takes the longest alias inside a name for the model
+    # mflux takes the model with the longest alias inside a name
     ("would take an existing name", "0.24.0", _one("amber", "amberlab/Amber", "seedvr2-3b-mflux"), r"'seedvr2-3b-mflux' would take"),
-    ("would take a shorter one's saves", "0.18.1", _one("amber", "amberlab/Amber", "z-image-turbo-q"), r"'z-image-turbo-q' would take"),
+    ("would take the saves of a shorter alias", "0.18.1", _one("amber", "amberlab/Amber", "z-image-turbo-q"), r"'z-image-turbo-q' would take"),
     ("would be taken", "0.24.0", _one("amber", "amberlab/Animation-Amber-dev-anima-base"), r"read as mflux's anima-base; add"),
     ("would be taken, by its key", "0.24.0", _one("mydev", "amberlab/Other"), None),
     ("repo would be taken", "0.24.0", _one("amber", "amberlab/Swimming"), r"swimming-q4 of amber would be read as mflux's ming-image-design; add 'swimming'"),
     ("organisation would be taken", "0.24.0", _one("amber", "qwen-image-lab/Amber"), r"qwen-image-lab/amber-q4 of amber would be read as mflux's qwen-image; add 'qwen-image-lab' to its aliases"),
-    ("organisation would be taken by a chain's", "0.18.1", _one("amber", "qwen-image-lab/Amber"), r"would be read as mflux's qwen-image; add"),
+    ("organisation would be taken by a chain", "0.18.1", _one("amber", "qwen-image-lab/Amber"), r"would be read as mflux's qwen-image; add"),
     ("organisation named as an alias", "0.24.0", _one("amber", "qwen-image-lab/Amber", "qwen-image-lab"), None),
     ("organisation shorter than the key", "0.24.0", _one("amber", "dev-lab/Amber"), None),
     ("repo named as an alias", "0.24.0", _one("amber", "amberlab/Swimming", "swimming"), None),
@@ -46,7 +46,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("version", "checkpoints", "error"), [pytest.param(*case[1:], id=case[0]) for case in REFUSED])
-def test_names(version: str, checkpoints: list[dict], error: str | None, shared):
+def test_taken_names_are_refused(version: str, checkpoints: list[dict], error: str | None, shared):
     root = shared(version)
     before = contents(root)
     one = port(AMBER, checkpoints=checkpoints, variants=["txt2img", "edit"])
@@ -76,7 +76,7 @@ CLASSES = [
 
 
 @pytest.mark.parametrize(("version", "names", "error"), CLASSES)
-def test_classes(version: str, names: dict, error: str | None, shared):
+def test_taken_class_names_are_refused(version: str, names: dict, error: str | None, shared):
     root = shared(version)
     before = contents(root)
     if error is None:
@@ -99,7 +99,7 @@ def test_a_class_of_another_port(shared):
 
 
 @pytest.mark.parametrize("name", ["z-image-turbo", "amber-own"])
-def test_commands(name: str, shared):
+def test_taken_commands_are_refused(name: str, shared):
     root = shared("0.24.0")
     path = root / "pyproject.toml"
     path.write_text(
@@ -112,7 +112,7 @@ def test_commands(name: str, shared):
     assert contents(root) == before
 
 
-def test_two_ports_are_kept_apart(shared):
+def test_two_ports_do_not_collide(shared):
     root = shared()
     wiring.wire(Checkout(root), port(AMBER))
     before = contents(root)
@@ -146,7 +146,7 @@ def test_a_half_wired_port_is_completed(shared):
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["", "dry run"])
-def test_the_command_says_it_in_one_line(options: list[str], shared, mflux_port, answered):
+def test_command_refuses_in_one_line(options: list[str], shared, mflux_port, answered):
     root = shared()
     answered(root, {**AMBER, "checkpoints": _one("z-image")})
     done = mflux_port("wire", "amber", *options, cwd=root)

@@ -1,4 +1,6 @@
-"""Lines of the port that were edited, reworded, moved or deleted: never overwritten, never doubled, always reported."""
+"""Lines of the port that were edited, reworded, moved or deleted: never overwritten, never
+duplicated, always reported.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,7 @@ def test_a_branch_for_another_class_stays(wired):
     _assert_left(root, "save", "model_class = QwenImageEdit")
 
 
-def test_a_line_that_became_a_releases_is_left_there(wired):
+def test_line_in_a_released_section_stays(wired):
     root, bare = wired("changelog")
     released = (root / "CHANGELOG.md").read_text().replace("## [Unreleased]", "## [Unreleased]\n\n## [0.25.0]")
     (root / "CHANGELOG.md").write_text(released)
@@ -102,7 +104,7 @@ DROPPED = {
 
 
 @pytest.mark.parametrize("surface", DROPPED)
-def test_an_edited_line_of_a_checkpoint_that_left_the_answers(surface: str, wired):
+def test_edited_line_of_a_removed_checkpoint_stays(surface: str, wired):
     root, _ = wired(surface)
     file, old, new = DROPPED[surface]
     if surface == "model_config":
@@ -110,14 +112,14 @@ def test_an_edited_line_of_a_checkpoint_that_left_the_answers(surface: str, wire
     edit_text(root, file, old, new)
     fewer = copy.deepcopy(NOVA)
     del fewer["checkpoints"][1]
-    fewer["negative_prompt"] = False  # no checkpoint with guidance is left
+    fewer["negative_prompt"] = False  # no checkpoint with guidance remains
     for act in (wiring.wire, wiring.wire, wiring.unwire):
         result = result_of(act, root, surface, fewer)
         assert "nova-2.1-base" in result.detail and _LEFT in str(result)
         assert new in (root / file).read_text()
 
 
-def test_an_example_that_training_leaves_behind(wired):
+def test_example_stays_when_training_is_turned_off(wired):
     root, _ = wired("training_example")
     edit_text(root, *EDITS["training_example"])
     for act in (wiring.wire, wiring.unwire):
@@ -129,7 +131,7 @@ _THANKS = "- amberlab for the [Amber project](https://huggingface.co/amberlab/Am
 _MOVED = {**AMBER, "hf_repo": "amber-two/Amber", "display_name": "Amber Two"}
 
 
-def test_a_line_follows_the_answers_by_which_it_was_known(wired):
+def test_line_follows_the_answers_that_it_was_written_for(wired):
     root, _ = wired("readme_acknowledgement", AMBER)
     result = result_of(wiring.wire, root, "readme_acknowledgement", _MOVED)
     assert result.action == "updated"
@@ -137,7 +139,7 @@ def test_a_line_follows_the_answers_by_which_it_was_known(wired):
     assert _THANKS not in text and text.count("- amber-two for the [Amber Two project]") == 1
 
 
-def test_a_text_of_older_answers_that_stands_twice_is_left(wired):
+def test_duplicate_text_of_older_answers_is_kept(wired):
     root, _ = wired("readme_acknowledgement", AMBER)
     edit_text(root, "README.md", _THANKS, f"{_THANKS}\n{_THANKS}")
     for act in (wiring.wire, wiring.unwire):
@@ -145,7 +147,7 @@ def test_a_text_of_older_answers_that_stands_twice_is_left(wired):
         assert (root / "README.md").read_text().count(_THANKS) == 2
 
 
-def test_a_dropped_line_that_stands_twice_is_left(wired):
+def test_duplicate_line_of_a_dropped_answer_is_kept(wired):
     root, _ = wired("pyproject")
     line = 'mflux-generate-nova = "mflux.models.nova_image.cli.nova_image_generate:main"\n'
     wiring.wire(Checkout(root), port({**NOVA, "cli_name": "nova"}))
@@ -169,7 +171,7 @@ DELETED = {
 
 
 @pytest.mark.parametrize("surface", DELETED)
-def test_a_deleted_line_comes_back_and_is_reported(surface: str, wired):
+def test_deleted_line_is_restored_and_reported(surface: str, wired):
     root, _ = wired(surface)
     whole = contents(root)
     file, words = DELETED[surface]
@@ -188,14 +190,14 @@ def test_a_deleted_line_comes_back_and_is_reported(surface: str, wired):
         assert now == whole
 
 
-def test_a_deleted_example_comes_back(wired):
+def test_deleted_example_is_restored(wired):
     root, _ = wired("training_example")
     (root / EXAMPLE).unlink()
     assert result_of(wiring.wire, root, "training_example").put_back == ("the example",)
     assert (root / EXAMPLE).exists()
 
 
-def test_wire_leaves_an_import_that_is_still_used(shared):
+def test_wire_keeps_an_import_that_is_still_used(shared):
     root = shared("0.24.0")
     wiring.wire(Checkout(root), port(NOVA))
     edit_text(root, SAVE, '"nova-2.1-edit": NovaImageEdit,', '"nova-2.1-edit": NovaImageEdit,  # checked')
@@ -209,7 +211,7 @@ def test_wire_leaves_an_import_that_is_still_used(shared):
     assert "Nova" not in (root / SAVE).read_text()
 
 
-def test_the_report_of_a_mixed_wire(wired):
+def test_report_of_a_mixed_wire(wired):
     root, _ = wired("defaults")
     edit_text(root, DEFAULTS, '    "nova-2.1-turbo": 9,\n', "")
     edit_text(root, DEFAULTS, '"nova-2.1-base": 50,', '"nova-2.1-base": 51,')

@@ -1,4 +1,4 @@
-"""Killed runs and failing writes, at every point at which wiring touches the disk."""
+"""Killed runs and failing writes, at every point at which wiring accesses the disk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ACTS = {"wire": wiring.wire, "unwire": wiring.unwire}
 
 
 @pytest.mark.parametrize("act", ["wire", pytest.param("unwire", marks=pytest.mark.full)])
-def test_killed_anywhere(act: str, shared):
+def test_killed_at_any_point(act: str, shared):
     host, before, after = _host(act, shared)
     halves = set()
     for boundary in itertools.count():
@@ -84,7 +84,7 @@ def test_failing_write(number: int, lasting: bool, shared):
             assert _everything(host, temporary=False) == before
         _assert_next_run(host, "wire", after)
         _restore(host, before)
-    assert boundary > (8 if lasting else 20)  # many touches were tried
+    assert boundary > (8 if lasting else 20)  # many points were tried
 
 
 def test_read_only_file_and_folder():
@@ -128,7 +128,7 @@ def test_a_file_changed_after_the_kill_stays(shared, capfd):
 
 
 @pytest.mark.parametrize("moment", ["planned", "staged", "replacing"])
-def test_a_file_saved_meanwhile_stays_and_nothing_is_written(moment: str, shared, monkeypatch):
+def test_file_saved_during_the_run_stays_and_nothing_is_written(moment: str, shared, monkeypatch):
     host, before, after = _host("wire", shared)
     readme = host / "README.md"
 
@@ -160,7 +160,7 @@ def test_a_file_saved_meanwhile_stays_and_nothing_is_written(moment: str, shared
     _assert_next_run(host, "wire", after)
 
 
-def test_killed_while_it_takes_back_what_failed(shared):
+def test_killed_during_the_rollback(shared):
     host, before, after = _host("wire", shared)
     for nth in itertools.count():
 
@@ -184,7 +184,7 @@ def test_killed_while_it_takes_back_what_failed(shared):
     _assert_next_run(host, "wire", after)
 
 
-def test_temporary_files_cleaned_away_after_the_kill(shared):
+def test_temporary_files_removed_after_the_kill(shared):
     host, _, after = _host("wire", shared)
     _forked(host, wiring.wire, lambda: _on_rename(5, _kill))
     for path in host.rglob(".*.mflux-port"):
@@ -202,7 +202,7 @@ def test_two_runs_at_once(shared, mflux_port, answered):
     assert mflux_port("wire", "amber", cwd=host).returncode == 0
 
 
-def test_the_lock_of_a_killed_run_is_gone(shared):
+def test_lock_of_a_killed_run_is_released(shared):
     host = shared()
     script = (
         "import os, signal, sys; from pathlib import Path; from mflux_port.checkout.transaction import locked\n"
@@ -215,7 +215,7 @@ def test_the_lock_of_a_killed_run_is_gone(shared):
         assert said == ""
 
 
-def test_a_worktree_keeps_its_state_in_git(checkout):
+def test_worktree_keeps_its_state_in_the_git_folder(checkout):
     root = checkout()
     other = root.parent / "worktree"
     subprocess.run(["git", "worktree", "add", "--quiet", other], cwd=root, check=True)
@@ -226,7 +226,7 @@ def test_a_worktree_keeps_its_state_in_git(checkout):
     assert status.stdout == ""
 
 
-def test_a_git_file_may_name_its_folder_from_where_it_lies(shared):
+def test_git_file_may_name_a_relative_folder(shared):
     host = shared()
     (host / ".git").rename(host.parent / "elsewhere")
     (host / ".git").write_text("gitdir: ../elsewhere\n")
@@ -265,7 +265,7 @@ def test_a_file_keeps_its_permissions(shared):
     assert (host / "README.md").stat().st_mode & 0o777 == 0o640
 
 
-def test_a_lock_that_the_disk_does_not_know(shared, monkeypatch):
+def test_disk_without_locks(shared, monkeypatch):
     def refuse(*_) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -348,7 +348,7 @@ def _forked(host: Path, act: Callable, arm: Callable[[], None], user: int | None
 
 
 def _on_touch(nth: int, act: Callable[[str], None], lasting: bool = False) -> None:
-    """Call ``act`` at the nth touch of the disk; if ``lasting``, also whenever a file is opened after that."""
+    """Call ``act`` at the nth disk access; if ``lasting``, also at every later opening of a file."""
     count = itertools.count()
 
     def hook(event: str, arguments: tuple) -> None:

@@ -16,7 +16,7 @@ from wiring_hosts import NOVA, contents, port
 
 
 @pytest.mark.parametrize(("version", "file", "change", "outcome"), [pytest.param(*c[1:], id=c[0]) for c in CASES])
-def test_mangled_host(version: str, file: str, change: Change, outcome: str, shared):
+def test_mangled_host_is_wired_or_refused(version: str, file: str, change: Change, outcome: str, shared):
     root = shared(version)
     _mangle(root / file, change)
     before = contents(root)

@@ -25,7 +25,7 @@ def _runner(version: str) -> str:
 
 @pytest.mark.full
 @pytest.mark.parametrize("version", RELEASES)
-def test_old_names_keep_their_meaning_and_new_names_get_theirs(version: str, checkout, environment):
+def test_existing_names_keep_their_meaning_and_new_names_resolve(version: str, checkout, environment):
     root = checkout(version)
     python = environment(_runner(version))
     before = _facts(python, root)
@@ -48,7 +48,7 @@ def test_old_names_keep_their_meaning_and_new_names_get_theirs(version: str, che
 
 
 @pytest.mark.full
-def test_a_wrong_route_is_seen(checkout, environment):
+def test_wrong_route_is_detected(checkout, environment):
     root = checkout("0.18.1")
     one = port(ZULU)
     _write_classes(root, one)

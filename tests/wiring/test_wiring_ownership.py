@@ -22,7 +22,7 @@ def _with_dev(**more) -> dict:
 
 @pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
 @pytest.mark.parametrize("more", [{}, {"hf_repo": "black-forest-labs/FLUX.1-dev"}], ids=["own repo", "mflux's repo"])
-def test_a_key_of_mfluxs_in_newer_answers(more: dict, version: str, shared):
+def test_mfluxs_key_in_newer_answers_is_not_taken_over(more: dict, version: str, shared):
     root = shared(version)
     before = contents(root)
     wiring.wire(Checkout(root), port(ZULU))
@@ -34,7 +34,7 @@ def test_a_key_of_mfluxs_in_newer_answers(more: dict, version: str, shared):
     assert contents(root) == before
 
 
-def test_an_alias_of_mfluxs_in_newer_answers(shared):
+def test_mfluxs_alias_in_newer_answers_is_not_taken_over(shared):
     root = shared("0.18.1")
     wiring.wire(Checkout(root), port(ZULU))
     changed = copy.deepcopy(ZULU)
@@ -45,7 +45,7 @@ def test_an_alias_of_mfluxs_in_newer_answers(shared):
 
 @pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
 @pytest.mark.parametrize("file", [None, model_config.FILE, save.FILE, pyproject.FILE])
-def test_a_port_without_its_record_is_known_again(file: str | None, version: str, shared):
+def test_port_without_its_record_is_recognized(file: str | None, version: str, shared):
     # The state after `git clean` and `git checkout` of one file.
     root = shared(version)
     bare = contents(root)
@@ -61,7 +61,7 @@ def test_a_port_without_its_record_is_known_again(file: str | None, version: str
     assert contents(root) == bare
 
 
-def test_a_lost_record_makes_mfluxs_entry_no_port(shared):
+def test_mfluxs_entry_is_not_claimed_after_the_record_is_lost(shared):
     # An entry with the same key and repo, saved by mflux's own class.
     root = shared("0.24.0")
     one = port(_with_dev(hf_repo="black-forest-labs/FLUX.1-dev"))

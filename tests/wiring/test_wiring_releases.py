@@ -32,7 +32,7 @@ def _cases() -> list:
 
 
 @pytest.mark.parametrize(("version", "order"), _cases())
-def test_three_ports_come_and_go(version: str, order: str, checkout):
+def test_three_ports_are_wired_and_unwired(version: str, order: str, checkout):
     root = checkout(version)
     ports = [port(answers) for answers in ORDERS[order]]
     untidy = _untidy(root)

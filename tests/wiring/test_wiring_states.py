@@ -22,7 +22,7 @@ _FEWER = {"checkpoints": NOVA["checkpoints"][:1], "variants": ["txt2img"], "nega
 
 
 @pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
-def test_changed_answers_bring_the_wiring_up_to_date(version: str, shared):
+def test_changed_answers_update_the_wiring(version: str, shared):
     root, other = shared(version, "changed"), shared(version, "fresh")
     bare = contents(root)
     wiring.wire(Checkout(root), port(NOVA))
@@ -45,7 +45,7 @@ def test_changed_answers_bring_the_wiring_up_to_date(version: str, shared):
 
 
 @pytest.mark.parametrize("version", ["0.18.1", "0.24.0"])
-def test_the_import_of_a_class_that_no_checkpoint_has_any_more_goes_at_once(version: str, shared):
+def test_import_of_an_unused_class_is_removed(version: str, shared):
     root = shared(version)
     bare = contents(root)
     wiring.wire(Checkout(root), port(NOVA))
@@ -62,7 +62,7 @@ def test_the_import_of_a_class_that_no_checkpoint_has_any_more_goes_at_once(vers
     assert contents(root) == bare
 
 
-def test_last_line_without_a_newline_goes_with_the_answer_that_asked_for_it(shared):
+def test_last_line_without_a_newline_is_removed_with_its_answer(shared):
     root = shared()
     table = b"[project.scripts]"
     (root / pyproject.FILE).write_bytes(table)
@@ -73,7 +73,7 @@ def test_last_line_without_a_newline_goes_with_the_answer_that_asked_for_it(shar
     assert (root / pyproject.FILE).read_bytes() == table
 
 
-def test_a_second_wire_touches_nothing(shared):
+def test_second_wire_changes_nothing(shared):
     root = shared()
     wiring.wire(Checkout(root), port(ZULU))
     before = snapshot(root)

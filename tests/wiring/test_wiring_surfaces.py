@@ -13,7 +13,7 @@ from wiring_hosts import AMBER, NOVA, ZULU, port
 
 
 @pytest.mark.parametrize(("version", "file", "before", "after"), [pytest.param(*t[1:], id=t[0]) for t in TEXTS])
-def test_before_and_after(version: str, file: str, before: str, after: str, shared):
+def test_surface_before_and_after(version: str, file: str, before: str, after: str, shared):
     root = shared(version)
     path = root / file
     path.parent.mkdir(exist_ok=True)
@@ -27,12 +27,12 @@ def test_before_and_after(version: str, file: str, before: str, after: str, shar
     assert path.read_text() == before
 
 
-def test_every_surface_has_a_before_and_after():
+def test_every_surface_has_an_example():
     told = " ".join(text[0] for text in TEXTS)
     assert [surface.ID for surface in SURFACES if surface.ID not in told] == ["training_example"]
 
 
-def test_training_example_is_a_file_of_its_own(shared):
+def test_training_example_is_a_separate_file(shared):
     root = shared()
     path = root / "src/mflux/models/common/training/_example/train_nova_image.json"
     wiring.wire(Checkout(root), port(NOVA))

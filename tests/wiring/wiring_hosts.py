@@ -104,7 +104,7 @@ def port(answers: dict = AMBER, **changed) -> Port:
 
 
 def shared_files(port: Port | None = None) -> list[str]:
-    """Every file that wiring may touch (with a port: its training example too)."""
+    """Every file that wiring may change (with a port: its training example too)."""
     files = dict.fromkeys(surface.FILE for surface in SURFACES)
     return [file.format(model=port.model) if port else file for file in files if port or "{" not in file]
 

@@ -2,7 +2,7 @@
 
 Every call uses the settings of NEUTRAL and removes the variables that point git at another repository, so that the
 answer does not depend on the user's configuration. Settings for reading the work tree (line endings, attributes,
-filters) stay: without them, a clean tree would look changed. Texts from a template are also read with PLAIN, which
+filters) are kept: without them, a clean tree would look changed. Texts from a template are also read with PLAIN, which
 turns those off too.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mflux_port.errors import PortError
 
-# The identity for commits that mflux-port makes by itself.
+# The identity for commits that mflux-port makes on its own.
 IDENTITY = {
     f"GIT_{who}_{what}": value
     for who in ("AUTHOR", "COMMITTER")
@@ -115,7 +115,7 @@ def ask_git(root: Path, *arguments: str) -> bytes | None:
 
 
 def git_commit(root: Path, *arguments: str) -> None:
-    """``git commit`` with the user's own hooks and signature. Raises PortError that names the hook which refused."""
+    """``git commit`` with the user's own hooks and signature. Raises PortError naming the hook that refused."""
     settings = {name: value for name, value in NEUTRAL.items() if name not in _OF_A_COMMIT}
     done = _run(root, ("commit", "--quiet", *arguments), None, git_environment(settings))
     if done.returncode:
@@ -129,7 +129,8 @@ def git_environment(settings: dict[str, str] = NEUTRAL) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in _REMOVED}
     # Turn off trace2 too: git does not accept trace2.* settings on the command line.
     environment = {name: value for name, value in environment.items() if not name.startswith("GIT_TRACE")} | _NO_TRACE
-    # Commands that only read take no lock, so that a killed run leaves none behind. Messages are in English, to be parsed.
+    # Commands that only read take no lock, so that a killed run leaves none behind. Messages are in English, so that
+    # they can be parsed.
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "en"}
     count = environment.get("GIT_CONFIG_COUNT", "")
     first = int(count) if count.isdecimal() else 0
@@ -151,7 +152,10 @@ def reason(said: bytes | str | None) -> str:
 
 
 def merge_texts(mine: bytes, base: bytes, theirs: bytes) -> tuple[bytes, bool]:
-    """Merge three texts line by line; the flag says that there was no conflict. Raises PortError for binary content."""
+    """Merge three texts line by line; the flag is true if there was no conflict.
+
+    Raises PortError for binary content.
+    """
     import tempfile  # only an update needs it
 
     labels = [word for name in ("before updating", "last update", "after updating") for word in ("-L", name)]

@@ -27,7 +27,7 @@ _POLL = 0.05  # seconds
 
 @contextlib.contextmanager
 def exclusive(root: Path, patience: float = 0) -> Iterator[str]:
-    """Hold the checkout for a run that writes; yields what was recovered from a killed run, or an empty string.
+    """Lock the checkout for a run that writes; yields what was recovered from a killed run, or an empty string.
 
     Raises PortError when another run is still active there after ``patience`` seconds.
     """
@@ -55,8 +55,8 @@ def shared(root: Path) -> Iterator[None]:
             _acquire(handle, fcntl.LOCK_SH, root)
         if is_unfinished(root):
             raise PortError(
-                f"a run was killed in {root} and did not write all of its files; run that command again first, "
-                "it finishes them"
+                f"a run was killed in {root} and did not write all of its files; run that command again first "
+                "to finish them"
             )
         yield
 
@@ -67,7 +67,7 @@ def update_note(root: Path) -> Path:
 
 
 def under_way(root: Path) -> dict | None:
-    """The note of the update that began in the checkout and did not end, None without one.
+    """The note of the update that began in the checkout and has not ended; None if there is none.
 
     Among its fields are ``model``, ``head`` (the commit it began at), ``pid`` and ``started`` (see ``process_start``).
     """
@@ -75,13 +75,13 @@ def under_way(root: Path) -> dict | None:
         note = json.loads(update_note(root).read_bytes())
     except (OSError, ValueError):
         return None
-    if isinstance(note, dict) and "born" in note:  # notes of older versions lack the field
+    if isinstance(note, dict) and "born" in note:  # notes written by older versions lack the field
         note["started"] = note.pop("born")
     return note if isinstance(note, dict) and {"model", "head", "pid", "started"} <= note.keys() else None
 
 
 def process_start(pid: int) -> str:
-    """When a process started, in the system's own units; empty when it does not run."""
+    """When a process started, in the system's own units; empty if it is not running."""
     try:
         facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if facts[0] == "Z" else facts[19]

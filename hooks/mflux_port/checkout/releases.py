@@ -94,7 +94,7 @@ def source(version: str, say: Say = lambda line: None) -> Path:
 
 
 def checkout(version: str, into: Path, say: Say = lambda line: None) -> Path:
-    """A git checkout of a release at ``into``, as a clone would be: one commit, a clean tree.
+    """A git checkout of a release at ``into``, like a clone: one commit, a clean tree.
 
     An existing checkout is used again. Raises PortError when ``into`` holds something else.
     """

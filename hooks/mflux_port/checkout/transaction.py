@@ -24,7 +24,9 @@ _INTENT = "intent.json"
 
 
 class _Change(NamedTuple):
-    """One file: its path and that of its new content, relative to the checkout, and digests (None: the file is absent)."""
+    """One file: its path and that of its new content, relative to the checkout, and digests (None:
+    the file is absent).
+    """
 
     target: str
     temporary: str
@@ -94,8 +96,8 @@ def recover(root: Path) -> str:
 def commit(root: Path, files: dict[str, bytes | None], originals: dict[str, bytes | None] | None = None) -> None:
     """Replace ``files`` (None removes one): all of them, or none when writing fails. The lock must be held.
 
-    ``originals`` are the bytes that ``files`` were computed from; the default is the current ones. Raises PortError when a
-    file cannot be written, has changed since, is outside the checkout, or is the same file as another.
+    ``originals`` are the bytes that ``files`` were computed from; the default is the current ones. Raises PortError
+    when a file cannot be written, has changed since, is outside the checkout, or is the same file as another.
     """
     originals = originals or {name: read_bytes(root / name) for name in files}
     files = {name: data for name, data in files.items() if data != originals[name]}
@@ -221,7 +223,7 @@ def _digest(data: bytes | None) -> str | None:
 
 
 def _read(path: Path) -> list[_Change] | None:
-    # Returns None without a file, and an empty list for content that ``_stage`` does not write, such as half a file
+    # Returns None without a file, and an empty list for content that ``_stage`` does not write, such as a partial file
     # from a killed run.
     data = read_bytes(path)
     if data is None:

@@ -1,4 +1,4 @@
-"""An mflux checkout: its place, and the API level of its code, which follows from the files that it has."""
+"""An mflux checkout: its location, and the API level of its code, which follows from the files that it has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data file for ``copier copy --data-file``: YAML, one comment for every inferred answer."""
+"""The data file for ``copier copy --data-file``: YAML with a comment for every inferred answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mflux_port.port.answer_rules import choices
 # Questions of the template that a checkpoint may answer, in the order in which they are asked.
 _ORDER = (
     "model", "display_name", "hf_repo", "reference_pipeline", "steps", "guidance", "supports_guidance", "checkpoints",
-    "vae", "text_encoder", "text_encoders", "folders", "size_multiple", "scheduler",
+    "variants", "vae", "text_encoder", "text_encoders", "folders", "size_multiple", "scheduler",
     "negative_prompt",
 )  # fmt: skip
 

@@ -11,7 +11,9 @@ _PREFIX = {_VISION: "vision_"}  # both towers have a hidden_size
 
 
 class Size(NamedTuple):
-    """A whole number, or a list of them, at ``key`` of a config.json; ``section``: the mapping in it, empty for the top."""
+    """A whole number, or a list of them, at ``key`` of a config.json; ``section``: the mapping in it, empty for the top
+    level.
+    """
 
     section: str
     key: str

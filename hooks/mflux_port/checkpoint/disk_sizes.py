@@ -59,7 +59,7 @@ def fill_sizes(readme: str, where: object, repo: str, download: int, saved: dict
 
 
 def in_words(size: int) -> str:
-    """Bytes as ``12.3 GB`` (powers of ten, as download pages count)."""
+    """Bytes as ``12.3 GB`` (powers of ten, as on download pages)."""
     for unit, bytes_each in (("GB", 10**9), ("MB", 10**6)):
         if size >= bytes_each:
             return f"{size / bytes_each:.1f} {unit}"

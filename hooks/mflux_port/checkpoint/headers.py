@@ -162,7 +162,10 @@ def _tensor(name: str, entry: object, where: object) -> tuple[Tensor, tuple[int,
 
 
 def is_name(name: str) -> bool:
-    """Whether a tensor may have this name. It is written into text lists and tables, and its numbers become integers."""
+    """Whether a tensor may have this name.
+
+    It is written into text lists and tables, and its numbers become integers.
+    """
     plain = bool(name) and name.isprintable() and name == name.strip() and len(name) <= _LONGEST_NAME
     return plain and not _HUGE_NUMBER.search(name)
 

@@ -11,7 +11,6 @@ from mflux_port.checkpoint.pipeline_source import PipelineDefaults, read_default
 from mflux_port.checkpoint.reuse import reusable
 from mflux_port.checkpoint.size_multiple import ROUNDED, patch_of, pixels_of, size_multiple
 from mflux_port.errors import short_repr
-from mflux_port.port.answer_rules import choices
 from mflux_port.port.text_encoders import OF_FIXED_SIZE, WITHOUT_MASK
 
 # Keywords of mflux's text encoders that a config.json may have.
@@ -19,7 +18,7 @@ _TEXT_ENCODER_KEYWORDS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
     "max_position_embeddings", "head_dim", "rope_theta", "rms_norm_eps",
 )  # fmt: skip
-# Keywords above the common ones that a class takes, and the common one that a class does not take.
+# Keywords that a class takes in addition to the common ones, and the common one that a class does not take.
 _MORE_TAKEN = {"gemma2": ("query_pre_attn_scalar", "attn_logit_softcapping")}
 _NOT_TAKEN = {"gemma2": "max_position_embeddings", "smollm3": "head_dim"}
 _ALIAS = r"[a-z0-9]+([._-][a-z0-9]+)*"  # the same pattern as in answer_rules.yml
@@ -90,7 +89,7 @@ def defaults_of(checkpoint: Checkpoint) -> PipelineDefaults | None:
 
 
 def infer_vae(component: Component | None) -> Answer:
-    """Find the VAE of mflux that computes what the checkpoint's does, by comparing every value of its config.json."""
+    """Find mflux's VAE that computes the same as the checkpoint's, by comparing every value of its config.json."""
     if component is None:
         return Answer("own", "the checkpoint has no folder vae")
     config, name = component.config, component.class_name
@@ -100,7 +99,7 @@ def infer_vae(component: Component | None) -> Answer:
 
 
 def infer_text_encoders(checkpoint: Checkpoint, defaults: PipelineDefaults | None = None) -> list[Answer]:
-    """The same for each text encoder of model_index.json, in its order; there is always at least one."""
+    """Do the same for each text encoder of model_index.json, in its order; there is always at least one."""
     found = []
     for name in checkpoint.text_encoders:
         component = checkpoint.components.get(name)
@@ -113,7 +112,7 @@ def infer_text_encoders(checkpoint: Checkpoint, defaults: PipelineDefaults | Non
 
 
 def infer_text_encoder(component: Component | None) -> Answer:
-    """Find the text encoder of mflux that computes what the checkpoint's does, by every value of its config.json."""
+    """Find mflux's text encoder that computes the same as the checkpoint's, by every value of its config.json."""
     if component is None:
         return Answer("own", "the checkpoint has no folder text_encoder")
     outer, config = component.config, _text_config(component.config)
@@ -153,12 +152,15 @@ def _places(checkpoint: Checkpoint, encoders: list[Answer]) -> dict[str, Answer]
 def _sizes(checkpoint: Checkpoint) -> dict[str, Answer]:
     """The multiple of both sides of an image, if it is not the template's default."""
     vae, transformer = checkpoint.part("vae"), checkpoint.part("transformer")
-    pixels = pixels_of(vae.config) if vae else None
-    if pixels is None or transformer is None:
+    if vae is None or transformer is None:
         return {}
+    pixels = pixels_of(vae.config)
+    if pixels is None:
+        why = f"{vae.name}/config.json does not say how many pixels a latent spans; {ROUNDED} is the template's default"
+        return {"size_multiple": Answer(ROUNDED, why, False)}
     patch = patch_of(transformer.config, vae.config)
     found = size_multiple(pixels, patch)
-    if found == ROUNDED or found not in choices("size_multiple"):
+    if found == ROUNDED:
         return {}
     return {"size_multiple": Answer(found, f"config.json: {pixels} pixels for each latent, patches of {patch} latents")}
 
@@ -288,7 +290,7 @@ def _entry(checkpoint: Checkpoint, answers: dict[str, Answer], encoders: list[An
 def overrides(checkpoint: Checkpoint, kinds: list) -> dict[str, dict]:
     """``transformer_overrides`` and ``text_encoder_overrides`` of the registry entry; empty ones are left out.
 
-    ``kinds``: the answers for the text encoders. The sizes of several are a table for each.
+    ``kinds``: the answers for the text encoders. Several text encoders have a table of sizes each.
     """
     found = {}
     transformer = checkpoint.part("transformer")

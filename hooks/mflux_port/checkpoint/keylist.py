@@ -28,9 +28,11 @@ _FIX = "write the key list again with `mflux-port ledger --checkpoint`"
 
 @dataclass
 class Snapshot:
-    """The facts that a ledger needs. ``tensors``: by folder ('' is the root). ``others``: weight files that it ignores.
+    """The facts about a checkpoint that a ledger needs.
 
-    ``metadata``: what the headers say about their files, by folder; nothing for files that torch wrote.
+    ``tensors``: by folder ('' is the root). ``others``: weight files that it ignores.
+
+    ``metadata``: the headers' statements about their files, by folder; empty for files that torch wrote.
     """
 
     where: str
@@ -49,7 +51,7 @@ class Snapshot:
 
 
 def snapshot(checkpoint: Checkpoint) -> Snapshot:
-    """Take a checkpoint's snapshot. Reads every header."""
+    """Take a snapshot of a checkpoint. Reads every header."""
     where = "@".join(filter(None, (checkpoint.repo or Path(checkpoint.where).name, checkpoint.revision)))
     parts = checkpoint.components.values()
     tensors = {part.folder or part.name: part.tensors for part in parts}

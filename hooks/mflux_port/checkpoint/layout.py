@@ -89,8 +89,8 @@ class Checkpoint:
     """A checkpoint without its data. ``files`` gives the size in bytes of every file, by its path in the checkpoint.
 
     ``missing``: components of model_index.json that are not here; ``unlisted``: folders with weights that it does not
-    list; ``side_files``: other JSON files that state facts (guider, generation_config), by path; ``pipeline_source``: the
-    text of the pipeline's own code, which is read and never run.
+    list; ``side_files``: other JSON files that state facts (guider, generation_config), by path; ``pipeline_source``:
+    the text of the pipeline's own code, which is read and never run.
     """
 
     where: str
@@ -152,7 +152,7 @@ class Checkpoint:
 
 
 def open_checkpoint(where: str) -> Checkpoint:
-    """Read a checkpoint's layout: every JSON file that matters now, the safetensors headers only when they are needed.
+    """Read a checkpoint's layout: every JSON file at once, the safetensors headers only when they are needed.
 
     ``where``: a folder, a safetensors file or a Hugging Face repo id. Raises PortError when there is no checkpoint.
     """

@@ -16,7 +16,7 @@ class PipelineDefaults:
     """The arguments of a pipeline's ``__call__``. ``steps`` and ``guidance`` are None when it has no such default.
 
     ``takes_negative_prompt``: whether it uses one at its default scales. ``where``: the file that was read.
-    ``gives_sigmas``: whether it passes sigmas to the scheduler, which otherwise makes its own. ``masked``: the text
+    ``gives_sigmas``: whether it passes sigmas to the scheduler, which otherwise computes its own. ``masked``: the text
     encoders that get an attention mask.
     """
 

@@ -106,7 +106,7 @@ def _same(given: object, wanted: object) -> bool:
     if isinstance(given, list) and isinstance(wanted, list):
         return len(given) == len(wanted) and all(map(_same, given, wanted))
     if isinstance(given, list) and not isinstance(wanted, list):
-        return all(_same(one, wanted) for one in given)  # the same in every layer
+        return all(_same(one, wanted) for one in given)  # equal in every layer
     if _is_number(given) and _is_number(wanted):
         return math.isclose(given, wanted, rel_tol=1e-5, abs_tol=1e-9)
     return type(given) is type(wanted) and given == wanted

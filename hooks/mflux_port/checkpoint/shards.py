@@ -1,7 +1,8 @@
-"""Find the safetensors files of a folder that diffusers or transformers would load from it.
+"""Find the safetensors files that diffusers or transformers would load from a folder.
 
-diffusers takes the files that its index names, and without an index the one file; transformers takes the one file first.
-Files under names that neither library writes are read only if there are no others: by an index, as shards, or one file.
+diffusers takes the files that its index names, or the single file if there is no index; transformers takes the single
+file first. Files under names that neither library writes are read only if there are no others: by an index, as shards,
+or one file.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ class WeightSet:
     weight_map: dict[str, str] = field(default_factory=dict)
 
     def read(self) -> Header:
-        """Every tensor by name. Raises PortError when there is none, when shards repeat one or lack one of the index."""
+        """Every tensor by name.
+
+        Raises PortError when there is none, when shards repeat one or lack one of the index.
+        """
         found = Header()
         shard_of: dict[str, str] = {}
         for name in self.names:

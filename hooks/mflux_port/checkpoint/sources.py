@@ -15,7 +15,7 @@ _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _WAITS = (0.5, 2.0)  # seconds to wait before the second and the third try
 _TRANSPORT_ERRORS = ("TransportError", "ConnectionError", "Timeout", "TimeoutError")
 _SLOW = 2.0  # seconds after which a terminal shows progress
-_DEPTH = 3  # how deep folders are searched, which also ends a loop of links
+_DEPTH = 3  # the depth to which folders are searched, which also ends a loop of links
 _JSON_LIMIT = 64_000_000
 
 
@@ -47,7 +47,10 @@ class LocalSource:
 
 
 class RemoteSource:
-    """A repo of the Hub, at the commit that its main branch has now. Weights are never downloaded, only their headers."""
+    """A repo of the Hub, at the commit that its main branch has now.
+
+    Weights are never downloaded, only their headers.
+    """
 
     single = False
     root = None
@@ -58,7 +61,7 @@ class RemoteSource:
         from huggingface_hub.utils import get_session
         from huggingface_hub.utils import logging as hub_logging
 
-        hub_logging.set_verbosity_error()  # hide its messages about tokens
+        hub_logging.set_verbosity_error()  # hide the library's messages about tokens
         get_session().timeout = patience  # seconds without data; the default waits forever
         self._started, self._read = time.monotonic(), 0
         info = _remote(repo, lambda: HfApi().model_info(repo, files_metadata=True, timeout=patience))
@@ -135,7 +138,9 @@ def open_source(where: str) -> LocalSource | RemoteSource:
 
 
 def downloaded(where: str) -> tuple[Path, str]:
-    """The folder on this disk, and its repo id (empty when unknown), of a folder or of a repo in the Hugging Face cache."""
+    """The folder on this disk, and its repo id (empty when unknown), of a folder or of a repo in the Hugging Face
+    cache.
+    """
     from huggingface_hub import constants
 
     path = Path(os.path.expanduser(where))

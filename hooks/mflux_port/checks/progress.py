@@ -50,7 +50,7 @@ def open_surfaces(package: Package) -> list[str]:
 
 
 def progress(package: Package) -> Progress:
-    """Find out from a port's files how far it is."""
+    """Determine the progress of a port from its files."""
     found, wanted = evidence.stages(package), evidence.wanted(package)
     rows = [ask(rule, package) for rule in rules_when(MERGE)]
     steps = {"wired": not open_surfaces(package)}

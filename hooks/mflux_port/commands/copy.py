@@ -1,7 +1,8 @@
 """``mflux-port copy``: run ``copier copy`` on the template, and refuse bad answers before a file is rendered.
 
 Copier runs the template's code only after it has rendered the files, so ``copier copy`` refuses a name that mflux
-already has at the end, and then removes the files. Here Copier first asks its questions and renders nothing.
+already has at the end, and then removes the files. This command first lets Copier ask its questions without rendering
+anything.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def _copy(root: Path, args: argparse.Namespace, answers: dict, **options: bool):
 
 @contextlib.contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    # The process that wires gets this too, so that only JSON is printed on stdout.
+    # The wiring process gets this too, so that only JSON is printed on stdout.
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)

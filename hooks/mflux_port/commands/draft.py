@@ -237,7 +237,7 @@ def _format(facts: dict, port: Port) -> str:
     lines = [line for part in facts["components"] for line in _component_lines(part)]
     lines += ["", *(f"wrote {name}" for name in facts["written"])]
     lines += [f"kept {name}, which you edited; the draft is next to it: {new}" for name, new in facts["beside"].items()]
-    lines += [f"removed {name}, which only stood in for what is drafted" for name in facts["removed"]]
+    lines += [f"removed {name}, a placeholder for what is now drafted" for name in facts["removed"]]
     lines += [f"no draft uses {name}; remove it unless it is yours" for name in facts["leftover"]]
     lines += _sizes_lines(facts["tiny_sizes"])
     lines += facts["key_list"]
@@ -252,7 +252,7 @@ def _component_lines(part: dict) -> list[str]:
         f"{part['component']}: {part['classes']} classes, {part['targets']} targets from {part['from']}, "
         f"{part['lora']} LoRA targets, {len(part['unresolved'])} unresolved",
         *_forward_lines(part["forward"]),
-        *(f"  left out and waived, no prompt needs it: {path}" for path in part["left_out"]),
+        *(f"  left out and waived, because no prompt needs it: {path}" for path in part["left_out"]),
     ]
     for why in dict.fromkeys(entry["why"] for entry in part["unresolved"]):
         names = collapse(entry["name"] for entry in part["unresolved"] if entry["why"] == why)

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     models = _models(root, args)
     _verify_texts(args)
     verify_git(root)  # before a lock is written to a place where git's folder should be
-    with exclusive(root):  # another run of this command is not the porter's change
+    with exclusive(root):  # a lock file of another run is not a change by the porter
         verify_clean(root)
     if not args.json:
         print(f"if this is interrupted, `{WAY_BACK}` restores the tree", flush=True)

@@ -1,4 +1,4 @@
-"""One component of a port, drafted: its classes, its mapping, its LoRA paths, and what could not be decided."""
+"""The draft of one component of a port: its classes, its mapping, its LoRA paths, and what could not be decided."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from mflux_port.draft.write.vae_wrapper import vae_wrapper
 from mflux_port.port.port import Port
 from mflux_port.port.text_encoders import part_of
 
-# The class and the file of a component's own class, by the part of a port. The rest of a port imports them; of a VAE it
-# imports the wrapper around that class.
+# The class and the file of a component's own class, by the part of a port. The rest of a port imports them; for a VAE
+# it imports the wrapper around that class.
 _TOPS = {
     "transformer": ("Transformer", "transformer"),
     "text_encoder": ("TextEncoder", "text_encoder"),
@@ -41,7 +41,9 @@ _TOPS = {
 
 
 def top_of(name: str) -> tuple[str, str]:
-    """The class, without the port's name, and the file of a component: text_encoder_2 has TextEncoder2 in text_encoder.py."""
+    """The class, without the port's name, and the file of a component: text_encoder_2 has TextEncoder2 in
+    text_encoder.py.
+    """
     part = part_of(name)
     top, stem = _TOPS[part]
     return top + name.removeprefix(part).lstrip("_"), stem
@@ -53,7 +55,7 @@ def _prefix(name: str, top: str) -> str:
 
 @dataclass
 class ComponentDraft:
-    """``files``: source by stem; ``certain``: drafted from the reference itself, not just from the header.
+    """``files``: source by file stem; ``certain``: drafted from the reference itself, not just from the header.
 
     ``left_out``: paths that no prompt needs, each with the reason.
     """
@@ -119,7 +121,7 @@ def _lora(mapping: MappingDraft, source: Source, tree: Node) -> list[LoraLayer]:
 
 
 def _undecided_weights(name: str, tree: Node, tied: list[str]) -> list[Unresolved]:
-    """The weights that are left to the porter: those of other modules, and layers in doubt."""
+    """The weights that are left to the porter: those of other modules, and those of layers in doubt."""
     found = [
         Unresolved(
             name,

@@ -51,7 +51,7 @@ def draft_port(
     """
     parts = {name: _part(checkpoint, name, port) for name in dict.fromkeys(names or _own_components(port))}
     wanted = {name: settings if name == "transformer" else NONE for name in parts}
-    # Only a processor can give an encoder the images.
+    # Only a processor can pass images to an encoder.
     sees_images = port.edits and any("processor" in name for name in checkpoint.model_index)
     drafts = [
         draft_component(part, name, port, say, with_forwards, sees_images, wanted[name]) for name, part in parts.items()

@@ -1,4 +1,6 @@
-"""Weights that several modules of a reference hold, and a checkpoint stores once: which modules a port keeps."""
+"""Weights that several modules of a reference share and a checkpoint stores once: which of these
+modules a port keeps.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ Moves = dict[str, tuple[tuple[str, str], ...]]
 def move_to_readers(tree: Node, tensors: Container[str]) -> Moves:
     """Give the stored weight of tied embeddings to those that a forward pass reads.
 
-    ``tensors``: the names in the checkpoint. An embedding that holds the stored weight and that nothing reads leaves the tree.
-    Returns the places of each weight that goes elsewhere, as ``Source.moved`` has them.
+    ``tensors``: the names in the checkpoint. An embedding that has the stored weight and that nothing reads is removed
+    from the tree. Returns the places of each weight that goes elsewhere, as ``Source.moved`` has them.
     """
     moved: Moves = {}
     for paths in _embeddings(tree).values():

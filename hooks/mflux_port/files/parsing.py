@@ -1,4 +1,4 @@
-"""Parse Python, TOML and JSON that other people wrote. A file that cannot be parsed raises one error per format."""
+"""Parse Python, TOML and JSON that other people wrote. For a file that cannot be parsed, each format has one error."""
 
 from __future__ import annotations
 

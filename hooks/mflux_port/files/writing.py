@@ -37,7 +37,7 @@ def temporary_path(target: Path) -> Path:
 def write_temporary(target: Path, temporary: Path, data: bytes) -> None:
     """Write ``data`` to ``temporary``, with the permissions of ``target``.
 
-    Raises OSError, also when ``target`` may not be written.
+    Raises OSError, also when ``target`` is not writable.
     """
     exists = target.exists()
     if exists and not os.access(target, os.W_OK):

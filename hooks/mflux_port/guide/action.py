@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 
 class Action(NamedTuple):
-    """``command`` is what to type. ``edit`` is the file or folder to change before that, empty when nothing has to be."""
+    """``command`` is what to type.
+
+    ``edit`` is the file or folder to change before that, empty when nothing has to be changed.
+    """
 
     command: str
     reason: str

@@ -52,7 +52,9 @@ def checkpoint_of(file: Path) -> str:
 
 
 def verify_same_checkpoint(file: Path, place: str) -> None:
-    """Note in the answers that they are for the checkpoint at ``place``; raise PortError when they are for another one."""
+    """Note in the answers that they are for the checkpoint at ``place``; raise PortError when they
+    are for another one.
+    """
     noted = checkpoint_of(file)
     if not noted:
         write_whole(file, f"{answers_text(file).rstrip()}\n\n{_FOR}{place}\n")
@@ -61,7 +63,7 @@ def verify_same_checkpoint(file: Path, place: str) -> None:
 
 
 def set_answers(file: Path, given: dict[str, object]) -> None:
-    """Write the command line's values into the answers, in place of those that ``inspect`` found or did not find."""
+    """Write the command line's values into the answers, in place of those that ``inspect`` found or left open."""
     text = answers_text(file)
     for name, typed in given.items():
         value = str(typed).lower() if isinstance(typed, bool) else typed

@@ -204,11 +204,8 @@ def _outdated(status: PortStatus) -> Action | None:
 
 def _claims(status: PortStatus) -> Action | None:
     """Each claim of the port besides text-to-image needs its own proof."""
-    found = evidence.stages(status.package)
-    boxes = [(claim, found[claim]) for claim in evidence.claimed(status.package) if claim in found]
-    return next(
-        (Action(box.commands(status.model), f"{claim} {box.problem}") for claim, box in boxes if box.problem), None
-    )
+    claimed = [claim for claim in evidence.claimed(status.package) if claim in status.stages]
+    return next((prove_stage.prove_claim(status, claim) for claim in claimed if status.stages[claim].problem), None)
 
 
 def _rows(status: PortStatus) -> Action | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 
+from mflux_port.checks.engine import evidence
 from mflux_port.checks.engine.evidence import BFLOAT16
 from mflux_port.guide.action import Action
 from mflux_port.guide.port_status import PortStatus
 
-FIRST_LOOK = "96x64"  # fast, and width and height differ; evidence counts from 512x512 on
+FIRST_LOOK = "96x64"  # fast, and width and height differ; only 512x512 or larger is evidence
+SMALL = ("lora", "training")  # run_reference.py records these at a small size by itself
 RECORDING = "artifacts/reference.safetensors"
 _PASSES = ("pass", "waived")
 
@@ -63,6 +65,17 @@ def prove_again(status: PortStatus, stages: list[str], problem: str) -> Action:
         return record(status)
     flags = " --dtype bfloat16" if stages == [BFLOAT16] else ""
     return Action(f"uv run python {status.folder}/run_mflux.py{flags}", f"{stages[0]}: {problem}")
+
+
+def prove_claim(status: PortStatus, claim: str) -> Action:
+    """Record and judge a claim besides text-to-image, from the checkpoint of the stages if it has what is claimed."""
+    box, same = status.stages[claim], evidence.shares_checkpoint(status.package, claim)
+    given = _model(status) if same else ""
+    size = f" --size {FIRST_LOOK}" if status.twin and same and claim not in SMALL else ""
+    command = box.commands(status.model, f"{given}{size}")
+    if claim == "quantized" and status.has(RECORDING):
+        command = command.partition(" && ")[2]  # it is judged on the recording of the stages
+    return Action(command, f"{claim} {box.problem}")
 
 
 def _last(status: PortStatus, stage: str) -> dict | None:

@@ -1,4 +1,4 @@
-"""What was typed after ``mflux-port start``, and whether it makes sense."""
+"""What was typed after ``mflux-port start``, and whether it is valid."""
 
 from __future__ import annotations
 

@@ -51,7 +51,10 @@ class Journey:
     last: subprocess.CompletedProcess | None = None
 
     def go(self) -> Action:
-        """Run every step that needs no person. Returns the next action; raises PortError when a command fails."""
+        """Run every step that does not need a person.
+
+        Returns the next action; raises PortError when a command fails.
+        """
         given = self.request.answers()
         self.model = "" if copy_has_begun(self._file) else existing_port(self.request)
         if not self.model:
@@ -80,14 +83,17 @@ class Journey:
         return question(request, file)
 
     def _verify_same_model(self, given: dict) -> None:
-        # A copy that is completed overwrites files: those of the port that it began, and of no other.
+        # Completing a copy overwrites files: those of the port that it began, and no others.
         begun = read_answers(self._file).get("model") if copy_has_begun(self._file) else None
         if begun and given.get("model", begun) != begun:
             way = self.request.again(model=begun)
             raise PortError(f"the copy of {begun} was interrupted; complete it first with: {way}")
 
     def copy(self) -> None:
-        """Render and wire the port of the answers file, which is removed. A copy that was interrupted is completed."""
+        """Render and wire the port from the answers file, then remove that file.
+
+        A copy that was interrupted is completed.
+        """
         file, again = self._file, copy_has_begun(self._file)
         self.model = read_answers(file)["model"]
         note_copy(file, True)
@@ -100,7 +106,7 @@ class Journey:
         file.unlink(missing_ok=True)
 
     def _remember_checkpoint(self) -> None:
-        # A checkpoint that was moved is used from its new place.
+        # A checkpoint that was moved is used from its new location.
         if self.request.checkpoint:
             remember_checkpoint(self.request.root, load_port(self.request.root, self.model), self.request.place)
 

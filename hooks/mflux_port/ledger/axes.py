@@ -12,7 +12,10 @@ _PROBE = (2, 3, 5, 7, 11)  # all different, so that any order of the axes is vis
 
 
 def wrong_order(module, assignments: list[Assignment]) -> Iterable[tuple[Assignment, str]]:
-    """Weights whose transform puts the axes in another order than MLX. ``module`` maps each weight to its layer."""
+    """Weights whose transform puts the axes in an order that differs from MLX's.
+
+    ``module`` maps each weight to its layer.
+    """
     owners = dict(module.named_modules())
     judged: dict[tuple, str] = {}
     for assignment in assignments:

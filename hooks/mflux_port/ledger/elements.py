@@ -20,7 +20,9 @@ _ORDER = re.compile(r"(?:^|[._])(?:to_|add_|in_)?([qkv]{2,3})(?=[._]|$)")
 
 
 class Fault(NamedTuple):
-    """A mapping's fault with one tensor: the kind of the finding, the reason, and whether a waiver may cover it."""
+    """What a mapping does wrong with one tensor: the kind of the finding, the reason, and whether a waiver may cover
+    it.
+    """
 
     kind: str
     why: str
@@ -28,7 +30,7 @@ class Fault(NamedTuple):
 
 
 def element_fault(assignments: list[Assignment]) -> Fault | None:
-    """The fault of one tensor's elements after all of its ``assignments``, or None."""
+    """What is wrong with one tensor's elements after all of its ``assignments``, or None."""
     transforms = [assignment.transform for assignment in assignments]
     if len(assignments) == 1 and transforms[0] is None:
         return None

@@ -49,7 +49,9 @@ class Expansion:
 
 @dataclass
 class AppliedModule:
-    """The module after the update: every parameter's shape, and the mapped paths that ``Module.update`` did not reach."""
+    """The module after the update: every parameter's shape, and the mapped paths that
+    ``Module.update`` did not reach.
+    """
 
     shapes: dict[str, tuple[int, ...]]
     unset: set[str]

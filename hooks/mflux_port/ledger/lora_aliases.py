@@ -1,4 +1,4 @@
-"""Find patterns that a LoRA mapping lacks, for keys that spell a layer's name in another way."""
+"""Find patterns that a LoRA mapping lacks, for keys that spell a layer's name differently."""
 
 from __future__ import annotations
 

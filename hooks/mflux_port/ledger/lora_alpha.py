@@ -1,7 +1,7 @@
 """Compare the scale that a LoRA file sets with the scale that this version of mflux applies.
 
-A layer's update is scaled by alpha / rank. Alpha is kept as a tensor, in the header's metadata or in adapter_config.json;
-a loader that does not read it there applies the update at alpha = rank.
+A layer's update is scaled by alpha / rank. Alpha is kept as a tensor, in the header's metadata or in
+adapter_config.json; a loader that does not read it there applies the update at alpha = rank.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Alpha:
     rank: int = 0
 
     def scale(self, key: str, rank: int) -> float | None:
-        """alpha / rank of the layer of ``key`` (alpha / sqrt(rank) with rsLoRA), None for a layer of another component."""
+        """alpha / rank of the layer of ``key`` (alpha / sqrt(rank) with rsLoRA), None for a layer
+        of another component.
+        """
         layer = _ENDING.sub("", key)
         if self.prefix and not layer.startswith(f"{self.prefix}."):
             return None
@@ -87,7 +89,7 @@ def lost_strength(file: str, layers: dict[str, dict], metadata: dict[str, str]) 
 
 
 def decomposed_strength(file: str, layers: dict[str, dict]) -> list[tuple[str, str]]:
-    """Return (layer, what differs) for LoKr with DoRA whose alpha is not its rank. Reads no other numbers than alphas.
+    """Return (layer, what differs) for LoKr with DoRA whose alpha is not its rank. Reads no numbers except alphas.
 
     LyCORIS scales the update by alpha / rank and then decomposes the weight; mflux decomposes first.
     """

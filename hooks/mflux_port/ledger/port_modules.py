@@ -1,4 +1,7 @@
-"""A port's weight definition, LoRA mapping and MLX modules, imported from its checkout. MLX is lazy: no weight is made."""
+"""A port's weight definition, LoRA mapping and MLX modules, imported from its checkout.
+
+MLX is lazy: no weight is allocated.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from mflux_port.port.text_encoders import part_of
 
 _ROTARY = {"rotary_emb.inv_freq": "computed from rope_theta"}
 _HEAD = {"*lm_head.weight": "the output head: a pipeline reads hidden states and no logits"}
-_NO_IMAGE = "a tower for images: a prompt has none"
+_NO_IMAGE = "a tower for images, which a prompt does not have"
 _FACTS = {
     ("vae", "qwen"): Waivers(
         tensors={"encoder.down_blocks.5.time_conv.*": "halves the number of frames of a video; an image has one frame"},

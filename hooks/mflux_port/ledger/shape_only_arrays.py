@@ -20,8 +20,8 @@ def shape_only_array(shape: tuple[int, ...], dtype):
 def shape_only_weights() -> Iterator[None]:
     """Inside this context, layers get shape-only arrays instead of random weights.
 
-    A random array that is never evaluated still keeps 10 kB, its part in a chain of keys, and takes longer to free
-    than a tensor's whole account does.
+    Even a random array that is never evaluated holds 10 kB, its link in a chain of keys, and freeing it takes longer
+    than the whole account of a tensor.
     """
     import mlx.core as mx
 

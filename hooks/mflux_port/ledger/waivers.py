@@ -51,7 +51,10 @@ class Waivers:
 
 
 def read_waivers(path: Path) -> dict[str, Waivers]:
-    """Read the waivers of every component; none without the file. Raises PortError for a wrong form or a missing reason."""
+    """Read the waivers of every component; none without the file.
+
+    Raises PortError for a wrong form or a missing reason.
+    """
     if not path.is_file():
         return {}
     table = read_yaml(path, "fix it") or {}

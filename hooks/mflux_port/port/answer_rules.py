@@ -45,11 +45,13 @@ def verify_flag(value: object, where: str) -> None:
 
 
 def verify_number(value: object, rule: dict, where: str, whole: bool = False) -> None:
-    """The same for a number from ``least`` to ``most`` of ``rule``; NaN is refused."""
+    """The same for a number from ``least`` to ``most`` of ``rule``, and a ``multiple`` of one; NaN is refused."""
     kinds = (int,) if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds) or not rule["least"] <= value <= rule["most"]:
         kind = "a whole number" if whole else "a number"
         raise PortError(f"{where} is {short_repr(value)}; write {kind} from {rule['least']:g} to {rule['most']:g}")
+    if "multiple" in rule and value % rule["multiple"]:
+        raise PortError(f"{where} is {value}; write a multiple of {rule['multiple']}")
 
 
 def verify_choice(value: object, question: str, where: str) -> None:
@@ -58,13 +60,6 @@ def verify_choice(value: object, question: str, where: str) -> None:
         raise PortError(f"{where} is {short_repr(value)}, which is not text; write one of {_listed(question)}")
     if value not in choices(question):
         raise PortError(f"{where} is {short_repr(value)}; write one of {_listed(question)}")
-
-
-def verify_whole(value: object, question: str, where: str) -> None:
-    """The same for a whole number that ``question`` must offer as an answer."""
-    if type(value) is not int or value not in choices(question):
-        listed = ", ".join(map(str, choices(question)))
-        raise PortError(f"{where}: {question} is {short_repr(value)}; write one of {listed}, without quotes")
 
 
 def is_python_word(name: str) -> bool:

@@ -22,7 +22,6 @@ from mflux_port.port.answer_rules import (
     verify_flag,
     verify_number,
     verify_text,
-    verify_whole,
 )
 from mflux_port.port.checkpoint_entries import verify_entries
 from mflux_port.port.text_encoders import text_encoders, verify_sizes, verify_text_encoders
@@ -65,7 +64,9 @@ def verify(answers: dict, where: str) -> None:
 
 
 def verify_present(answers: dict, where: str) -> None:
-    """Like ``verify``, for the answers that are present: a port made with an older template may not have all of them."""
+    """Like ``verify``, for the answers that are present: a port made with an older template may not
+    have all of them.
+    """
     rules = answer_rules()
     for name in _TEXTS:
         if name in answers:
@@ -80,7 +81,7 @@ def verify_present(answers: dict, where: str) -> None:
         verify_number(answers.get(name, 1), rules[name], f"{where}: {name}", whole=name == "steps")
     _verify_variants(answers.get("variants", ["txt2img"]), f"{where}: variants")
     verify_text_encoders(answers, where)
-    verify_whole(answers.get("size_multiple", 16), "size_multiple", where)
+    verify_number(answers.get("size_multiple", 16), rules["size_multiple"], f"{where}: size_multiple", whole=True)
     for name in ("_src_path", "_commit"):
         verify_text(answers.get(name, ""), _NOTES, f"{where}: {name}")
     if "checkpoints" in answers:

@@ -1,7 +1,7 @@
 """``porting/<model>/lora_modules.json``: the modules that a LoRA of the port trains, as a draft found them.
 
-Each path (``{block}`` stands for a number) has its number of blocks, or null without one. A port without the file has the
-modules that the template renders.
+Each path (``{block}`` stands for a number) has its number of blocks, or null without one. A port without the file has
+the modules that the template renders.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from mflux_port.port.text_encoders import TextEncoder, part_folders, text_encode
 class Checkpoint(NamedTuple):
     """One entry of mflux's model registry.
 
-    ``key`` is the canonical name, always the first of ``aliases``. ``variant`` names the commands that run it: ``txt2img``,
-    ``edit``, or ``both``, whose weights the class for ``txt2img`` saves. ``cli_name`` is set when the checkpoint has
-    its own command. ``revision`` is the commit of the Hugging Face repo (40 hex digits) or empty. ``config`` holds
-    further ``ModelConfig`` fields such as ``transformer_overrides`` or ``sigma_base_shift``.
+    ``key`` is the canonical name, always the first of ``aliases``. ``variant`` names the commands that run it:
+    ``txt2img``, ``edit``, or ``both``, whose weights the class for ``txt2img`` saves. ``cli_name`` is set when the
+    checkpoint has its own command. ``revision`` is the commit of the Hugging Face repo (40 hex digits) or empty.
+    ``config`` holds further ``ModelConfig`` fields such as ``transformer_overrides`` or ``sigma_base_shift``.
     """
 
     key: str
@@ -84,6 +84,11 @@ class Port(NamedTuple):
     def edits(self) -> bool:
         """Whether it has an edit variant."""
         return "edit" in self.variants
+
+    @property
+    def edit_repo(self) -> str:
+        """The repo of the edit variant, as run_reference.py --edit chooses it."""
+        return next((entry.hf_repo for entry in self.checkpoints if entry.variant != "txt2img"), self.hf_repo)
 
     @property
     def package(self) -> str:

@@ -1,4 +1,6 @@
-"""The answers ``text_encoders`` and ``folders``: which text encoders a port has, and where the checkpoint keeps its parts."""
+"""The answers ``text_encoders`` and ``folders``: which text encoders a port has, and where the checkpoint keeps its
+parts.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def part_folders(answers: dict) -> dict[str, str]:
 
 
 def verify_text_encoders(answers: dict, where: str) -> None:
-    """Raise PortError for text encoders, folders, or parts that are not quantized, that the questions refuse."""
+    """Raise PortError if a question would refuse the text encoders, the folders, or the parts that
+    are not quantized.
+    """
     entries = answers.get("text_encoders", [{}])
     most = len(answer_rules()["entry"]["encoders"])
     if not isinstance(entries, list) or not 0 < len(entries) <= most:
@@ -64,7 +68,9 @@ def verify_text_encoders(answers: dict, where: str) -> None:
 
 
 def verify_sizes(answers: dict, where: str) -> None:
-    """Raise PortError unless text_encoder_overrides are the sizes of one text encoder, or a table for each of several."""
+    """Raise PortError unless text_encoder_overrides are the sizes of one text encoder, or a table
+    for each of several.
+    """
     rules = answer_rules()["entry"]["encoders"]
     names = rules[: len(answers.get("text_encoders", [{}]))]
     for entry in answers["checkpoints"]:

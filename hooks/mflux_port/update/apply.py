@@ -82,9 +82,7 @@ def _write(root: Path, there: dict[str, bytes], files: dict[str, bytes | None]) 
         commit(root, files, {name: there.get(name) for name in files})
     wrong = next((name for name, text in files.items() if _texts(root, {name}).get(name) != text), None)
     if wrong:
-        raise PortError(
-            f"{wrong} is not what was written there; something else changes the port's files: stop it first"
-        )
+        raise PortError(f"{wrong} is not what was written; another program changes the port's files: stop it first")
     for name in [name for name, text in files.items() if text is None]:
         _remove_empty(root, (root / name).parent)
 

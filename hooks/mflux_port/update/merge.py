@@ -15,7 +15,7 @@ from mflux_port.update.renderings import lf
 
 REMOVED = "you edited it, and the template no longer has it"
 NOT_TEXT = "it is not text here, so the template's change could not be merged"
-NOT_PROVEN = "the merge would lose your edit, so the file is as you left it"
+NOT_PROVEN = "the merge would lose your edit, so your version of the file is kept"
 
 
 class Outcome(NamedTuple):

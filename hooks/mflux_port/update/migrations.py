@@ -17,7 +17,10 @@ _CHANGES = {"v0.2.0": (merge_waivers, add_edit_methods)}
 
 
 def rename_answer(root: Path, model: str, old: str, new: str) -> None:
-    """Before the merge: the answer to ``old`` becomes the one to ``new``. Nothing happens when it was renamed."""
+    """Before the merge: the answer to ``old`` becomes the one to ``new``.
+
+    Does nothing if it has been renamed already.
+    """
     path = root / ANSWERS.format(model=model)
     text = path.read_text(encoding="utf-8")
     if not re.search(rf"^{new}:", text, re.MULTILINE):
@@ -36,7 +39,8 @@ def migrate(root: Path, model: str, version: str) -> None:
 def move_file(root: Path, model: str, old: str, new: str) -> None:
     """After the merge: the file at ``old`` (``{model}`` stands for the model) continues at ``new``, with its edits.
 
-    This only records the move. ``merge.complete`` makes it, so that two moves of a file, in two versions, become one.
+    This only records the move. ``merge.complete`` carries it out, so that two moves of a file, in two versions, become
+    one.
     """
     moves = dict((under_way(root) or {}).get("moves", ()))
     old, new = old.format(model=model), new.format(model=model)

@@ -99,7 +99,7 @@ def conflicts(root: Path, files: list[str]) -> list[Conflict]:
     found = [conflict for name in files for conflict in _in_file(root, name)]
     marked = {conflict.file for conflict in found}
     whole = [name for name in unmerged_files(root) if name in files and name not in marked]
-    found += [Conflict(name, 1, "git has it as unmerged") for name in whole]
+    found += [Conflict(name, 1, "git lists it as unmerged") for name in whole]
     return sorted(found, key=lambda conflict: (conflict.file, conflict.line))
 
 

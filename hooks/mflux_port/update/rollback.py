@@ -31,9 +31,9 @@ from mflux_port.update.tree import (
 def restore(root: Path) -> str:
     """Restore the tree as it was before the interrupted update; returns what was done.
 
-    The tree was clean when that update began. What an update does not write is the porter's work since then and stays; everything
-    that was there is also kept in KEPT. Raises PortError when no update was interrupted here, when one runs, or when
-    something was committed or reset since: then the update's changes cannot be identified.
+    The tree was clean when that update began. What an update does not write is the porter's work since then and stays;
+    everything that was there is also kept in KEPT. Raises PortError when no update was interrupted here, when one runs,
+    or when something was committed or reset since: then the update's changes cannot be identified.
     """
     with exclusive(root):
         begun = under_way(root)

@@ -82,7 +82,7 @@ def _verify_reachable(model: str, source: str) -> None:
         return
     if "://" in source or re.match(r"[^/]+@[^/]+:", source):
         raise PortError(
-            _unreachable(model, source, f"Copier does not take it for a git address; write it as git+{source}")
+            _unreachable(model, source, f"Copier does not recognize it as a git address; write it as git+{source}")
         )
     path = Path(os.path.expanduser(source))
     if not path.exists():

@@ -163,7 +163,7 @@ def _refuse_renames(root: Path, model: str, answers: dict, data: dict) -> None:
         for new in (answers.get(name, old), data.get(name, old)):
             if new != old:
                 raise PortError(
-                    f"{ANSWERS.format(model=model)} belongs to {name} {old}, and {new} is asked for: an update does not rename "
+                    f"{ANSWERS.format(model=model)} belongs to {name} {old}, and {new} was given: an update does not rename "
                     "a port; put the old name back, or start a port of the new name with `copier copy`"
                 )
 

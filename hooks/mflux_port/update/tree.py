@@ -32,7 +32,7 @@ def changed_files(root: Path, commit: str = "HEAD") -> list[str]:
 
 
 def verify_path(folder: Path) -> None:
-    """Raise PortError for a path that Copier, and git's list of other object folders, cannot hold."""
+    """Raise PortError for a path that neither Copier nor git's list of alternate object folders can store."""
     path = str(folder.absolute())
     if "\n" in path or os.fsencode(path) != path.encode(errors="replace"):
         raise PortError(
@@ -41,7 +41,7 @@ def verify_path(folder: Path) -> None:
 
 
 def verify_git(root: Path) -> None:
-    """Raise PortError when the checkout is not a git tree with a commit, at a path that an update can use."""
+    """Raise PortError unless the checkout is a git tree with a commit, at a path that an update can use."""
     verify_path(root)
     try:
         git(root, "rev-parse", "--verify", "HEAD")
@@ -50,7 +50,7 @@ def verify_git(root: Path) -> None:
 
 
 def verify_clean(root: Path) -> None:
-    """Raise PortError when the checkout is not a git tree, holds half an update, or has changes of any kind."""
+    """Raise PortError when the checkout is not a git tree, has a half-finished update, or has changes of any kind."""
     verify_git(root)
     dirty = _names(git(root, "status", "--porcelain", "--untracked-files=all", "--no-renames", "-z", "--", "."))
     if not dirty:

@@ -1,4 +1,6 @@
-"""v0.2.0: an edit variant asks the prediction for an image's size and for predictions with images, not the transformer."""
+"""v0.2.0: an edit variant asks the prediction for an image's size and for predictions with images,
+not the transformer.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,9 @@ _METHODS = """
 
 
 def add_edit_methods(root: Path, model: str) -> None:
-    """After the merge: the prediction of a port that edits gets the methods which its edit variant calls.
+    """After the merge: the prediction of a port that edits gets the methods that its edit variant calls.
 
-    Nothing happens if it has them. Raises PortError if the file is not one that v0.1.0 rendered or drafted.
+    Does nothing if it has them. Raises PortError if the file is not one that v0.1.0 rendered or drafted.
     """
     name = _PREDICTION.format(model=model)
     path = root / name
@@ -68,7 +70,7 @@ def add_edit_methods(root: Path, model: str) -> None:
 
 
 def _with_imports(text: str) -> str:
-    """The file with the imports that the methods need, where a sorter of imports puts them."""
+    """The file with the imports that the methods need, where an import sorter puts them."""
     if "import PIL.Image\n" not in text:
         text = text.replace(_IMPORT, f"{_IMPORT}import PIL.Image\n", 1)
     line = "from mflux.utils.image_util import ImageUtil\n"

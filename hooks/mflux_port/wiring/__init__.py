@@ -15,7 +15,7 @@ __all__ = ["SurfaceResult", "diff", "plan_unwire", "plan_wire", "states", "unwir
 
 
 def wire(checkout: Checkout, port: Port) -> list[SurfaceResult]:
-    """Put ``port`` into every shared file, all or nothing. A second call changes no byte.
+    """Put ``port`` into every shared file, all or nothing. A second call changes nothing.
 
     Raises PortError for a collision, a file with an unknown layout, or a file that cannot be written.
     """

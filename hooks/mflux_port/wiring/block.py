@@ -8,8 +8,8 @@ Span = tuple[int, int]
 
 
 class Block(NamedTuple):
-    """``text`` is the wanted text, ``span`` where it is now (or None), ``at`` where to insert it when it is absent (None
-    when the file does not need it). Spans are byte offsets.
+    """``text`` is the wanted text, ``span`` where it is now (or None), ``at`` where to insert it when it is absent
+    (None when the file does not need it). Spans are byte offsets.
 
     ``name`` identifies the block in reports and in the record. ``rewritten`` is the span of a line that may be this
     block, reworded by hand; it counts only when wiring has inserted the text before. ``orphan``: the answers no longer

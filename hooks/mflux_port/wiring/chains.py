@@ -78,7 +78,7 @@ def first_branch_block(source: Source, chain: list[ast.If], name: str, branch: s
 
 
 def second_branch_block(source: Source, chain: list[ast.If], name: str, branch: str, index: int | None) -> Block:
-    """A branch in the second place, so that the change adds lines only."""
+    """A branch in the second place, so that the change only adds lines."""
     text = f"{branch.lstrip()}{source.lead(chain[0])}"
     if len(chain) < 2:
         raise UnknownShape(

@@ -1,4 +1,4 @@
-"""Dict and list literals in mflux's source: find one by name, find and place entries in it."""
+"""Dict and list literals in mflux's source: find one by name, find entries in it, and place new ones."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def _predecessor(existing: list[Entry], key: str) -> int | None:
 
 
 def _gap(source: Source, table: Table, existing: list[Entry], index: int) -> bytes:
-    # The comma after an entry, or nothing; -1 is the place before the first. An entry in parentheses ends later than its
-    # node, so anything else is refused.
+    # The comma after an entry, or nothing; -1 is the place before the first. An entry in parentheses ends later than
+    # its node, so anything else is refused.
     start = source.end(existing[index][1]) if index >= 0 else source.start(table) + 1
     stop = source.start(existing[index + 1][0]) if index + 1 < len(existing) else source.end(table) - 1
     between = re.sub(rb"#[^\n]*", b"", source.data[start:stop]).strip()

@@ -13,8 +13,8 @@ from mflux_port.wiring.surfaces import model_config, pyproject, save
 def owned_keys(checkout: Checkout, port: Port) -> set[str]:
     """The registry's keys that belong to the port, including those of older answers.
 
-    An entry belongs to the port when wiring recorded it, or when it has the port's repo and mflux-save has a class of the
-    port for it. Raises UnknownShape when the registry cannot be read.
+    An entry belongs to the port when wiring recorded it, or when it has the port's repo and mflux-save has a class of
+    the port for it. Raises UnknownShape when the registry cannot be read.
     """
     registry = model_config.registry(source_of(checkout, model_config.FILE))
     recorded = set(read_record(checkout, port).get(model_config.ID, ()))

@@ -57,12 +57,12 @@ class Plan(NamedTuple):
 
 
 def plan_wire(checkout: Checkout, port: Port) -> Plan:
-    """All that ``wire`` writes. Raises UnknownShape for a file with an unknown layout."""
+    """Everything that ``wire`` writes. Raises UnknownShape for a file with an unknown layout."""
     return _plan(checkout, port, _wiring)
 
 
 def plan_unwire(checkout: Checkout, port: Port) -> Plan:
-    """All that ``unwire`` writes: the port's own text is removed, edited text stays and is reported."""
+    """Everything that ``unwire`` writes: the port's own text is removed, edited text stays and is reported."""
     return _plan(checkout, port, _unwiring)
 
 

@@ -20,7 +20,7 @@ def record_path(port: Port) -> str:
 
 
 def read_record(checkout: Checkout, port: Port) -> dict[str, dict[str, str]]:
-    """Surface id to block name to text. Empty when the file is missing or cannot be read."""
+    """Maps surface ids to block names to texts. Empty when the file is missing or cannot be read."""
     data = checkout.read(record_path(port))
     try:
         record = parse_json(data) if data else {}

@@ -22,11 +22,12 @@ ABSENT, PRESENT, STALE, EDITED, NOT_APPLICABLE, UNKNOWN = (
     "not applicable",
     "unknown shape",
 )
-DELETED = "deleted"  # a block that wiring inserted and that is gone; the state of its surface is ``absent``
+DELETED = "deleted"  # a block that wiring inserted and that has been removed; the state of its surface is ``absent``
 
 
 class SurfaceResult(NamedTuple):
-    """One surface of one port: its state before the run (``absent`` … ``unknown shape``) and what the run does about it.
+    """The state of one surface of one port before the run (``absent`` … ``unknown shape``), and what the run does about
+    it.
 
     ``put_back`` names the texts of the port that were deleted by hand and are inserted again.
     """

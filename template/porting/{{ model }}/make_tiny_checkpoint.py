@@ -23,6 +23,7 @@ from parity.record import components, shrink
 from parity.record.stored_names import write_index, write_stored_names
 from parity.record.toy_tokenizer import IDS, has_tokenizer, write_tokenizer
 
+MOST = 5e8  # parameters of one network of a twin
 # Values that no rule can know, by component: {"text_encoder": {"num_hidden_layers": 29}}. A nested key is written a.b.
 OVERRIDES: dict[str, dict] = {}
 # Sizes that mflux's own text encoders and VAEs hard-code: a twin of a port that reuses one keeps them.
@@ -87,10 +88,13 @@ def write_twin(folder: Path, target: Path, parts: dict, configs: dict, seed: int
     """Write the folder: index, networks with random weights, tokenizers (toys, or the real ones), schedulers."""
     import torch
 
+    classes = {name: components.component_class(*part, folder / name) for name, part in parts.items()}
+    for name in configs:
+        _verify_small(name, parts[name][0], classes[name], configs[name])
     target.mkdir(parents=True)
     generator = torch.Generator().manual_seed(seed)
     for name, (library, kind) in parts.items():
-        cls = components.component_class(library, kind, folder / name)
+        cls = classes[name]
         if name in configs:
             network = components.build(library, cls, configs[name])
             randomise(network, generator)
@@ -106,6 +110,19 @@ def write_twin(folder: Path, target: Path, parts: dict, configs: dict, seed: int
     for file in [folder / components.INDEX, *folder.glob("*.py")]:
         shutil.copyfile(file, target / file.name)
     (target / "sizes.json").write_text(json.dumps(configs, indent=2), encoding="utf-8")
+
+
+def _verify_small(name: str, library: str, kind: type, config: dict) -> None:
+    """Refuse a network that would fill the memory, before it is built. A twin's networks have a hundredth of ``MOST``."""
+    import torch
+
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in components.build(library, kind, config).parameters())
+    if count > MOST:
+        raise ParityError(
+            f"{name} has {count / 1e6:.0f} million parameters in the twin; make the sizes that stay as they are smaller with "
+            f"--override {name}.NAME=NUMBER, or in OVERRIDES of make_tiny_checkpoint.py"
+        )
 
 
 def randomise(network, generator) -> None:

@@ -140,16 +140,25 @@ def _judge_claim(claim: str, args: argparse.Namespace, answers: Answers) -> int:
     _refuse_other_flags(claim, args)
     stages = claim == QUANTIZE  # a quantized copy is judged on the plain recording
     default = answers.artifacts / f"{'reference' if stages else claim}.safetensors"
-    command = "run_reference.py" if stages else f"run_reference.py --{claim}"
+    command = f"`uv run porting/{answers.model}/run_reference.py{'' if stages else f' --{claim}'}`"
     recording = _recording(Path(args.reference) if args.reference else default, command)
     recording.verify_claim(claim)
     folder = _same_run(args, answers, recording)
     wanted = waivers.read_waivers(answers.home / "waivers.yml")
     from parity.explain import claims
+    from parity.run import estimate
 
+    timings, key = Timings(answers.artifacts), f"{claim} of {estimate.timed(recording, 'float32')}"
+    steps = recording.facts["steps"]
+    if args.estimate:
+        duration = timings.sentence(key, steps)
+        print(estimate.claim_sentence(claim, folder, recording, args.quantize, duration))
+        return 0
     where, adapter = _port(args, answers, recording), args.adapter or answers.adapter_path
     judged = claims.Claim(where, adapter, folder, SIZES, recording, wanted, args.quantize)
     result = claims.JUDGES[claim](judged)
+    print(f"the port took {judged.progress.figures()}")
+    timings.keep(key, judged.progress, steps)
     ticks = not stages or args.quantize == 8
     for line in _tick(args, answers, recording.facts, [result]) if ticks else [ONLY_8]:
         print(line)
@@ -162,7 +171,7 @@ def _port(args: argparse.Namespace, answers: Answers, recording) -> str:
 
 def _refuse_other_flags(claim: str, args: argparse.Namespace) -> None:
     # Otherwise the evidence would name a setting that was not run.
-    others = {"--stage": args.stage, "--bisect": args.bisect, "--estimate": args.estimate}
+    others = {"--stage": args.stage, "--bisect": args.bisect}
     others["--dtype bfloat16"] = args.dtype != "float32"
     given = next((flag for flag, value in others.items() if value), "")
     if given:

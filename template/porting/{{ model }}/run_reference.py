@@ -16,9 +16,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+from dataclasses import replace
 from pathlib import Path
 
-from parity.answers import FEW_STEPS, PROMPT, SEED, SIZE, Answers, load_answers, size_of
+from parity.answers import FEW_STEPS, SEED, SIZE, Answers, load_answers, size_of
 from parity.errors import Arguments, ParityError, run
 from parity.needs import Timings
 from parity.record import components
@@ -32,26 +33,24 @@ def main() -> int:
     folder = components.resolve(repo)
     device = _device(args.device)  # before the weights are downloaded
     folder = folder if args.estimate else components.resolve(repo, weights=True)
-    from parity.explain.pictures import save_image
-    from parity.record import estimate, precision, reference, torch_taps
+    from parity.record import estimate, precision, reference, torch_taps, usual_prompt
 
     precision.use_float32()
     plan = _plan(args, answers, folder, device)
+    claim = _kind(args) or ("edit" if plan.images else "")
     path = _path(args, answers, plan.level == torch_taps.STAGES)
-    timings, key = Timings(answers.artifacts), f"reference {plan.timed}"
+    timings, key = Timings(answers.artifacts), " ".join(filter(None, ("reference", claim, plan.timed)))
     if plan.level != torch_taps.STAGES or args.estimate or estimate.is_large(plan):
-        print(estimate.sentence(plan, path, timings.sentence(key, plan.steps)))
+        print(estimate.sentence(plan, path, timings.sentence(key, plan.steps), claim))
     if args.estimate:
         return 0
     _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
     # An edit pipeline may differ from that of text-to-image.
     loaded = reference.load(plan, "" if plan.images else answers.pipeline, args.keep_loaded)
+    if args.prompt is None:
+        plan = replace(plan, prompt=usual_prompt.usual_prompt(type(loaded.pipe)))
     _verify_module(plan.only, torch_taps.classes(loaded.pipe))
-    if _kind(args):
-        return RECORDS[_kind(args)](loaded, plan, path, args)
-    recording = reference.record(loaded, plan, path, calibrate=not args.no_calibration)
-    save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
-    print(f"{path}: {len(recording.events)} tensors, {path.stat().st_size / 1e6:.1f} MB")
+    RECORDS[_kind(args)](loaded, plan, path, args)
     timings.keep(key, loaded.progress, plan.steps)
     print(f"the reference took {loaded.progress.figures()}")
     return 0
@@ -69,7 +68,16 @@ def _kind(args: argparse.Namespace) -> str:
     return "lora" if args.lora else "training" if args.training else "image" if args.image is not None else ""
 
 
-def _record_image(loaded, plan, path: Path, args: argparse.Namespace) -> int:
+def _record_run(loaded, plan, path: Path, args: argparse.Namespace) -> None:
+    from parity.explain.pictures import save_image
+    from parity.record import reference
+
+    recording = reference.record(loaded, plan, path, calibrate=not args.no_calibration)
+    save_image(recording.get("vae_decode/vae/out/0"), path.with_suffix(".png"))
+    print(f"{path}: {len(recording.events)} tensors, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _record_image(loaded, plan, path: Path, args: argparse.Namespace) -> None:
     from parity.record import image_to_image, pictures
 
     drawn = path.with_name("input.png")
@@ -80,10 +88,9 @@ def _record_image(loaded, plan, path: Path, args: argparse.Namespace) -> int:
         or f"the parts of {type(loaded.pipe).__name__}, which has no image-to-image pipeline in diffusers"
     )
     print(f"{path}: {picture.name} at strength {args.strength:g} starts at step {facts['start']}, by {whose}")
-    return 0
 
 
-def _record_lora(loaded, plan, path: Path, args: argparse.Namespace) -> int:
+def _record_lora(loaded, plan, path: Path, args: argparse.Namespace) -> None:
     from parity.record import lora
 
     files = lora.record(loaded, plan, path).facts["lora"]["files"]
@@ -93,19 +100,17 @@ def _record_lora(loaded, plan, path: Path, args: argparse.Namespace) -> int:
             + f"; the reference does not load it: {file['why']}" * bool(file["why"])
         )
     print(f"{path}: {len(files)} LoRA files in {path.with_suffix('')}")
-    return 0
 
 
-def _record_training(loaded, plan, path: Path, args: argparse.Namespace) -> int:
+def _record_training(loaded, plan, path: Path, args: argparse.Namespace) -> None:
     from parity.record import training
 
     recording = training.record(loaded, plan, path)
     facts = recording.facts["lora"]
     print(f"{path}: loss {facts['losses']['noise - clean']:.4g}, gradients of {len(facts['layers'])} layers")
-    return 0
 
 
-RECORDS = {"lora": _record_lora, "training": _record_training, "image": _record_image}
+RECORDS = {"": _record_run, "lora": _record_lora, "training": _record_training, "image": _record_image}
 
 
 def _say(line: str) -> None:
@@ -121,13 +126,15 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, device: str)
         raise ParityError(f"--edit and --{_kind(args)} are two recordings; give one of them")
     level = taps.MODULES if args.modules or args.module else taps.BLOCKS if args.blocks else taps.STAGES
     whole = level == taps.STAGES and not (args.lora or args.training)
-    width, height = size_of(args.size or SIZE) if args.size or whole else sizes.small(folder)
+    width, height = sizes.small(folder, answers.size_multiple)
+    if args.size or whole:
+        width, height = size_of(args.size) if args.size else sizes.usual(answers.size_multiple)
     guidance = answers.guidance if args.guidance is None else args.guidance
     # By default modules are compared without classifier-free guidance, because it runs all of them twice.
     unguided = guidance <= 1 or args.guidance is None and (not whole or not answers.supports_guidance)
     return reference.Run(
         model=folder,
-        prompt=args.prompt,
+        prompt=args.prompt or "",
         negative_prompt=args.negative_prompt,
         seed=args.seed,
         width=width,
@@ -217,7 +224,7 @@ def _add_what_is_recorded(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--blocks", action="store_true", help="record every block's input and output, too")
     what.add_argument("--modules", action="store_true", help="record every module's inputs and outputs, too")
     what.add_argument("--module", metavar="NAME", help="record everything inside one module")
-    what.add_argument("--lora", action="store_true", help="write LoRA files in every spelling, and what they change")
+    what.add_argument("--lora", action="store_true", help="write LoRA files in every key format, and what they change")
     what.add_argument("--training", action="store_true", help="record one training step: loss, gradients, updates")
     what.add_argument(
         "--image", nargs="?", const="", metavar="FILE", help="record image-to-image (default: a drawn one)"
@@ -235,7 +242,7 @@ def _add_what_the_pipeline_gets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", help=f"N or WIDTHxHEIGHT (default: {SIZE}; small for blocks and modules)")
     parser.add_argument("--steps", type=int, help=f"denoising steps (default: the port's, {FEW_STEPS} at most)")
     parser.add_argument("--guidance", type=float, help="default: the port's; off for blocks and modules")
-    parser.add_argument("--prompt", default=PROMPT)
+    parser.add_argument("--prompt", help="default: a short one, with quoted words if the pipeline reads them")
     parser.add_argument("--negative-prompt", default="")
     parser.add_argument("--call", action="append", default=[], metavar="NAME=VALUE", help="one more pipeline argument")
     parser.add_argument("--seed", type=int, default=SEED)

@@ -43,7 +43,7 @@ def picture(name: str):
 
 
 def ignore(tree: Tree) -> None:
-    """The state for a user whose own ignore file names a folder of the port."""
+    """The state for a user whose personal ignore file names a folder of the port."""
     tree.git("rm", "--quiet", "--cached", FEED_FORWARD)
     tree.write(".git/info/exclude", "feed_forward.py\n")
 

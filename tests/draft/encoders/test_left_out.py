@@ -30,7 +30,7 @@ def text_model() -> Node:
     return module("language", True, layers=Node(LIST, children={"0": block(True)}))
 
 
-def test_a_tower_that_never_ran_is_cut_though_its_norms_ran_elsewhere():
+def test_tower_that_never_ran_is_left_out():
     tree = module("root", True, model=module("model", True, visual=tower(), language_model=text_model()))
     assert cut_towers(tree) == ["model.visual"]
     assert tree.find("model.visual") is None and tree.find("model.language_model.layers.0.proj") is not None
@@ -48,12 +48,12 @@ def test_a_tower_that_never_ran_is_cut_though_its_norms_ran_elsewhere():
         module("root", False, visual=tower(), layer=module("block", False)),
     ],
 )
-def test_what_ran_in_any_way_stays(tree):
+def test_module_that_ran_in_any_way_stays(tree):
     before = [path for path, _ in tree.walk()]
     assert cut_towers(tree) == [] and [path for path, _ in tree.walk()] == before
 
 
-def test_a_stored_output_head_is_left_out_where_the_tree_has_none():
+def test_stored_output_head_is_left_out_if_the_tree_has_none():
     tree = module("root", True, model=module("model", True, language_model=text_model()))
     tensors = ["model.language_model.layers.0.proj.weight", "lm_head.weight", "lm_head.bias"]
     assert left_out_heads(tree, tensors) == ["lm_head"] and left_out_heads(tree, tensors[:1]) == []
@@ -73,7 +73,7 @@ ENTRY = '- {component: text_encoder, tensor: "visual.*", reason: "never entered"
         "ledger:\n",
     ],
 )
-def test_an_entry_is_added_once_and_the_rest_stays(tmp_path, text):
+def test_entry_is_added_once_and_the_others_stay(tmp_path, text):
     path = tmp_path / "waivers.yml"
     if text is not None:
         path.write_text(text)
@@ -86,7 +86,7 @@ def test_an_entry_is_added_once_and_the_rest_stays(tmp_path, text):
     assert waivers_text(path, after, {"text_encoder": {"visual.*": "never entered"}}) is None
 
 
-def test_a_section_in_one_line_is_refused(tmp_path):
+def test_section_on_one_line_is_refused(tmp_path):
     path = tmp_path / "waivers.yml"
     path.write_text("ledger: [{component: vae, tensor: x, reason: it is so}]\n")
     with pytest.raises(PortError, match="write it as `ledger:`"):

@@ -1,4 +1,5 @@
-"""Two text encoders, end to end: a CLIP of a size that mflux does not have, drafted, and mflux's own T5, without manual edits.
+"""Two text encoders, end to end: a CLIP of a size that mflux does not have, drafted, and mflux's own T5, without manual
+edits.
 
 The pipeline is FLUX.1's, with the config files of a checkpoint that nobody has ported.
 """
@@ -30,7 +31,10 @@ STAGES = [
 
 @pytest.fixture(scope="module")
 def run():
-    """``run(checkout, "-m", "mflux_port", …)``: in an environment with the reference's libraries. Returns what it prints."""
+    """``run(checkout, "-m", "mflux_port", …)``: in an environment with the reference's libraries.
+
+    Returns what it prints.
+    """
     python = releases.environment(releases.NEWEST, ("diffusers==0.42.*",))
 
     def call(folder: Path, *arguments: object) -> str:
@@ -67,7 +71,7 @@ def port(checkpoint, run, pristine, tmp_path_factory) -> Path:
     return checkout
 
 
-def test_answers_name_both_with_their_folders(port, checkpoint):
+def test_answers_name_both_encoders_with_their_folders(port, checkpoint):
     answers = yaml.safe_load(checkpoint.with_name("answers.yml").read_text())
     assert (answers["vae"], answers["text_encoder"]) == ("flux", "own")
     assert answers["text_encoders"] == [
@@ -77,7 +81,7 @@ def test_answers_name_both_with_their_folders(port, checkpoint):
     assert answers["checkpoints"][0]["text_encoder_overrides"].keys() == {"text_encoder"}
 
 
-def test_the_ledger_of_the_full_size_is_balanced(port, checkpoint, run):
+def test_ledger_of_the_full_size_is_balanced(port, checkpoint, run):
     said = run(port, "-m", "mflux_port", "ledger", "nova", "--checkpoint", checkpoint)
     assert "every tensor is used once, every parameter is set once" in said
     assert len(re.findall(r"^text_encoder(?:_2)? .* 0$", said, re.MULTILINE)) == 2, said
@@ -86,7 +90,7 @@ def test_the_ledger_of_the_full_size_is_balanced(port, checkpoint, run):
 def test_every_stage_passes_on_the_twin(port, run):
     home = port / "porting/nova"
     assert not (home / "unresolved.yml").exists()
-    flags = ("--steps", "2", "--size", "64x96", "--no-calibration")  # float32 is judged, which needs none
+    flags = ("--steps", "2", "--size", "64x96", "--no-calibration")  # a float32 run needs no calibration
     run(port, home / "run_reference.py", "--model", home / "artifacts/tiny", *flags)
     said = run(port, home / "run_mflux.py")
     assert re.findall(r"^(\w+) +pass\b", said, re.MULTILINE) == STAGES, said

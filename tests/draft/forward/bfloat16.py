@@ -1,7 +1,8 @@
 """Measures drafted forward passes in bfloat16: their error next to that of the reference, both against float32.
 
 ``python bfloat16.py FAMILY…`` (needs torch and MLX): prints a JSON object for each family. An error is the root mean
-square of the difference from the reference in float32, of the same weights and inputs. ``whole``: the error of the last
+square of the difference from the reference in float32, with the same weights and inputs. ``whole``: the error of the
+last
 class, which is the model itself.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from drafted_twin import DraftedTwin, drafted_twin, short  # noqa: E402
 
-_FLOOR = 1e-4  # far below what bfloat16 rounds
+_FLOOR = 1e-4  # far below bfloat16's rounding
 
 
 def ratios(twin: DraftedTwin) -> list[tuple[str, float, float]]:

@@ -45,15 +45,18 @@ class DraftedTwin:
     def open_ends(self) -> list[str]:
         return [group for group in self.order if not self.forwards[group].is_verified]
 
-    def replay(self, calls: dict | None = None) -> Replay:
-        """The port with the twin's weights, imported again; classes that are not proven are bridged to torch."""
+    def replay(self, calls: dict | None = None, bridged: bool = True) -> Replay:
+        """The port with the twin's weights, imported again; classes that are not proven are bridged to torch.
+
+        Without ``bridged``, the caller bridges them, after the classes that they hold.
+        """
         forget_port()
         sys.path.insert(0, str(self.folder))
         taken = {group: signatures(forward, self.recording) for group, forward in self.forwards.items()}
         calls = self.recording.calls if calls is None else calls
         replay = Replay(self.model, calls, taken, (f"{PACKAGE}.model", TOP))
         sys.path.remove(str(self.folder))
-        return self._bridged(replay)
+        return self._bridged(replay) if bridged else replay
 
     def replay_again(self, replay: Replay) -> Replay:
         """A new port of the classes that are imported now."""

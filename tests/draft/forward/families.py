@@ -71,7 +71,7 @@ UNSEEN = {
         "model_type": "umt5", "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64,
         "vocab_size": 256384, "feed_forward_proj": "gated-gelu"}),
 }  # fmt: skip
-# Named after the two above, and before the first of them was run.
+# Chosen after the two lists above, but before the first of them was run.
 NEW = {
     "hunyuan_video": ("transformer", "diffusers", "HunyuanVideoTransformer3DModel", {
         "in_channels": 16, "out_channels": 16, "num_attention_heads": 24, "attention_head_dim": 128, "num_layers": 20,

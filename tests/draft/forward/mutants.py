@@ -33,6 +33,7 @@ _EITHER_WAY = (
     "moveaxis",
     "isinstance",
     "broadcast_to",
+    "multiply_complex",
 )
 
 Change = tuple[ast.AST, str, Callable[[], None]]
@@ -45,12 +46,16 @@ def changes(tree: ast.AST) -> Iterator[Change]:
 
 
 def _reached(node: ast.AST) -> Iterator[ast.AST]:
-    # What runs: no annotations, no raises of a side that no run took, and no tests that only decide about these.
+    # Only what runs: no annotations, no raises of a branch that no run took, and no tests that only decide about these.
     yield node
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list") or isinstance(node, ast.Raise):
             continue
         if isinstance(node, ast.If) and name == "test" and any(_is_raise(side) for side in (node.body, node.orelse)):
+            continue
+        if isinstance(node, ast.Assign) and (
+            _is_checkpointing(node.value) or name == "targets" and _is_equal(node.value)
+        ):
             continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST):
@@ -59,6 +64,14 @@ def _reached(node: ast.AST) -> Iterator[ast.AST]:
 
 def _is_raise(statements: list[ast.stmt]) -> bool:
     return bool(statements) and isinstance(statements[0], ast.Raise)
+
+
+def _is_checkpointing(value: ast.expr) -> bool:
+    return isinstance(value, ast.IfExp) and ast.unparse(value.test) == "gradient_checkpointing"
+
+
+def _is_equal(value: ast.expr) -> bool:
+    return isinstance(value, ast.Tuple) and len({ast.unparse(part) for part in value.elts[:2]}) == 1
 
 
 def _changes_of(node: ast.AST) -> Iterator[Change]:

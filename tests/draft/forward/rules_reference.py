@@ -67,11 +67,17 @@ class Resized(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.width = width
+        self.width, self.scale = width, 1.0
 
     def forward(self, x):
         if self.width > 64:
             x = x * 2
+        half = self.width // 2
+        return self._shifted(x, half % 3) / self.scale
+
+    def _shifted(self, x, rest):
+        if rest == 1:
+            x = x - 1
         return x + 1
 
 
@@ -111,7 +117,7 @@ class Named(nn.Module):
 
 
 class Reader(nn.Module):
-    """Reads an output object by number."""
+    """Reads an output object by index."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -254,6 +260,32 @@ class Looked(nn.Module):
 
     def forward(self, x):
         return self.get_layer()(x)
+
+
+class Choosy(nn.Module):
+    """Needs a video, and a second text with its mask; takes neither whole numbers nor what belongs to an image."""
+
+    def forward(
+        self,
+        hidden_states,
+        encoder_hidden_states,
+        timestep,
+        encoder_attention_mask=None,
+        encoder_hidden_states_2=None,
+        encoder_attention_mask_2=None,
+        pooled_projections=None,
+        image_embeds=None,
+        image_rotary_emb=None,
+        img_ids=None,
+    ):
+        batch, channels, frames, height, width = hidden_states.shape
+        if pooled_projections is not None or img_ids is not None or image_rotary_emb is not None:
+            raise ValueError
+        mask = encoder_attention_mask if encoder_attention_mask.is_floating_point() else None
+        text = encoder_hidden_states * mask[..., None]
+        second = encoder_hidden_states_2.expand(batch, -1, 20)
+        second = second * encoder_attention_mask_2[..., None]
+        return hidden_states * text.mean() + second.mean()
 
 
 class Model(nn.Module):

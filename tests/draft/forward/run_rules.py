@@ -14,7 +14,7 @@ from mflux_port.draft.forward.record.groups import group_of
 from mflux_port.draft.forward.record.init_arrays import arguments_kept
 from mflux_port.draft.forward.record.recorder import ModuleCall, clone
 from mflux_port.draft.forward.record.small_inputs import scaled_calls
-from mflux_port.draft.forward.twin.inputs import vae_runs
+from mflux_port.draft.forward.twin.inputs import find_runs, vae_runs
 from mflux_port.draft.forward.twin.twin import make_twin, randomise
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -48,7 +48,8 @@ def main() -> None:
             {
                 "classes": told,
                 "same": texts[0] == texts[1],
-                "encoded": encoded_sides(),
+                "encoded": [encoded_sides(32), encoded_sides(1)],
+                "inputs": inputs_of_a_choosy_model(),
                 "refused": refused(),
                 "nearest": Calls().group("one"),
                 "compared": compared(),
@@ -58,19 +59,25 @@ def main() -> None:
     )
 
 
-def encoded_sides() -> list[list[int]]:
-    """The sides of the images that a VAE of scale 32 is recorded with."""
+def encoded_sides(step: int) -> list[list[int]]:
+    """The sides of the images that a VAE is recorded with that takes multiples of ``step``."""
 
     class Vae:
         def decode(self, z):
             pass
 
         def encode(self, x):
-            if any(side % 32 for side in x.shape[-2:]):
+            if any(side % step for side in x.shape[-2:]):
                 raise ValueError
 
     runs = vae_runs(Vae(), {"latent_channels": 4})
     return [list(inputs["x"].shape[-2:]) for method, inputs in runs if method == "encode"]
+
+
+def inputs_of_a_choosy_model() -> list[str]:
+    """The inputs that are found for a model which needs some of its many optional ones."""
+    config = {"in_channels": 4, "text_embed_dim": 24, "text_embed_2_dim": 20}
+    return sorted(find_runs(rules_reference.Choosy(), config)[0][1])
 
 
 def refused() -> str:
@@ -81,7 +88,7 @@ def refused() -> str:
 
 
 def compared() -> list[float]:
-    """How far results are apart whose arrays are in other places, whose numbers differ, and that are the same."""
+    """The distance of results whose arrays are in other places, whose numbers differ, and that are equal."""
     import torch
 
     x = torch.ones(2)

@@ -19,31 +19,34 @@ def classes(rules) -> dict[str, dict]:
     return rules["classes"]
 
 
-def test_what_the_config_decides_is_folded(classes):
+def test_values_that_the_config_decides_are_folded(classes):
     text = classes["Folded"]["text"]
     assert classes["Folded"]["state"] == "verified"
     assert "if " not in text and "x + 1" in text and "scale" not in text and "flag" not in text
     assert "shift" in text and ":=" not in text  # bound by a test that is left out
 
 
-def test_an_untaken_side_raises_with_file_and_line(classes):
+def test_untaken_branch_raises_with_file_and_line(classes):
     assert classes["Unseen"]["state"] == "verified"
     assert "if x.shape[1] > 100:" in classes["Unseen"]["text"]
     assert "NotImplementedError" in classes["Unseen"]["text"] and "rules_reference.py:" in classes["Unseen"]["text"]
 
 
-def test_both_sides_that_ran_are_written(classes):
+def test_both_branches_that_ran_are_written(classes):
     assert classes["Sided"]["state"] == "verified" and "NotImplementedError" not in classes["Sided"]["text"]
 
 
-def test_none_in_all_runs_is_not_folded_where_a_run_may_give_it(classes):
+def test_none_in_all_runs_is_not_folded_if_a_run_may_pass_a_value(classes):
     assert (
         "mask is not None" in classes["AlwaysNone"]["text"] and "NotImplementedError" in classes["AlwaysNone"]["text"]
     )
 
 
 def test_a_number_that_differs_in_the_twin_is_not_folded(classes):
-    assert "if self.width > 64:" in classes["Resized"]["text"] and "NotImplementedError" in classes["Resized"]["text"]
+    text = classes["Resized"]["text"]
+    assert classes["Resized"]["state"] == "verified" and text.count("NotImplementedError") == 2
+    assert "if self.width > 64:" in text and "if rest == 1:" in text  # also not what follows from it
+    assert "scale" not in text  # 1 in both models
 
 
 def test_one_gap_does_not_hide_the_rest(classes):
@@ -52,15 +55,21 @@ def test_one_gap_does_not_hide_the_rest(classes):
     assert classes["Parent"]["state"] == "verified" and classes["Model"]["state"] == "verified"
 
 
-def test_what_a_chosen_function_gives_is_not_left_out(classes):
+def test_result_of_a_chosen_function_is_kept(classes):
     assert classes["Chosen"]["state"] == "verified" and "y = nn.silu(x)" in classes["Chosen"]["text"]
 
 
 def test_a_vae_of_any_scale_is_recorded_with_images_that_it_takes(rules):
-    assert rules["encoded"] == [[96, 32], [32, 64]]
+    assert rules["encoded"][0] == [[96, 32], [32, 64]]
+    assert rules["encoded"][1] == [[47, 15], [16, 32]]  # odd sides show how a convolution pads
 
 
-def test_a_config_without_the_sizes_makes_no_twin_of_the_full_size(rules):
+def test_inputs_are_found_by_how_far_the_model_gets(rules):
+    needed = {"encoder_attention_mask", "encoder_hidden_states_2", "encoder_attention_mask_2"}
+    assert needed <= set(rules["inputs"]) and not {"pooled_projections", "img_ids"} & set(rules["inputs"])
+
+
+def test_config_without_sizes_does_not_make_a_full_size_twin(rules):
     assert "million parameters at small sizes: config.json lacks some of its sizes" in rules["refused"]
 
 
@@ -70,7 +79,7 @@ def test_a_layer_that_the_class_names_and_the_only_part_of_an_output(classes):
     assert "[0]" not in classes["Reader"]["text"]
 
 
-def test_arrays_that_no_checkpoint_holds_are_made(classes):
+def test_arrays_that_no_checkpoint_has_are_computed(classes):
     text = classes["Tables"]["text"]
     assert classes["Tables"]["state"] == "verified"
     assert (
@@ -88,15 +97,15 @@ def test_layers_of_several_kinds_are_written_out(classes):
     )
 
 
-def test_one_way_of_handing_back(classes):
+def test_results_are_returned_in_one_form(classes):
     assert "return_dict" not in classes["Model"]["text"] and "return self.attention(" in classes["Model"]["text"]
 
 
-def test_the_same_twice(rules):
+def test_draft_is_the_same_twice(rules):
     assert rules["same"]
 
 
-def test_what_is_the_same_in_every_step_is_a_method(classes):
+def test_table_that_is_the_same_in_every_step_becomes_a_method(classes):
     text = classes["Blocks"]["text"]
     given = "hidden_states: mx.array, position_ids: mx.array"  # of the first, its table reads only the shape
     assert classes["Blocks"]["state"] == "verified"
@@ -104,14 +113,14 @@ def test_what_is_the_same_in_every_step_is_a_method(classes):
     assert "rotary_embeddings = self.get_rotary_embeddings(hidden_states, position_ids)" in text
 
 
-def test_a_loop_that_can_be_checkpointed_can_be_in_the_port(classes):
+def test_checkpointed_loop_can_be_checkpointed_in_the_port(classes):
     text = classes["Blocks"]["text"]
     assert 'gradient_checkpointing = getattr(self, "gradient_checkpointing", False)' in text
     assert "run = nn.utils.checkpoint(block) if gradient_checkpointing else block" in text
     assert "hidden_states = run(hidden_states, rotary_embeddings)" in text
 
 
-def test_a_port_without_training_has_no_switch_for_it(classes):
+def test_port_without_training_has_no_checkpointing_switch(classes):
     text = classes["Blocks of a port without training"]["text"]
     assert classes["Blocks of a port without training"]["state"] == "verified"
     assert "gradient_checkpointing" not in text and "hidden_states = block(hidden_states, rotary_embeddings)" in text
@@ -125,12 +134,12 @@ def test_parts_of_a_result_that_nothing_reads_are_left_out(classes):
 
 def test_casts_that_change_nothing_are_left_out(classes):
     text = classes["Block"]["text"]
-    # In bfloat16 the first cast changes the type, and the second turns it back.
+    # In bfloat16 the first cast changes the type, and the second reverts it.
     assert "x.astype(mx.float32)" in text and "turned.astype(x.dtype)" in text
     assert "position_ids" in classes["Blocks"]["text"] and "astype" not in classes["Blocks"]["text"]
 
 
-def test_neighbouring_layers_share_one_change_of_axes(classes):
+def test_neighbouring_layers_share_one_transpose(classes):
     text = classes["Convolutions"]["text"]
     assert classes["Convolutions"]["state"] == "verified"
     # torch computes a group norm in float32, for any type of its input.
@@ -157,5 +166,5 @@ def test_a_class_without_weights_is_called_with_large_numbers_too(rules):
     assert rules["scaled"] == {"weights": [small], "none": [small, 256.0]}
 
 
-def test_the_error_of_a_proof_stands_beside_its_own_limit(rules):
+def test_error_of_a_proof_is_compared_with_its_own_limit(rules):
     assert rules["nearest"] == {"kind": "verified", "error": 1e-4, "limit": 2e-4, "calls": 3}

@@ -18,13 +18,13 @@ def outcomes(tmp_path_factory) -> dict[str, dict]:
 
 
 @pytest.mark.parametrize("name", table_cases.WRITTEN)
-def test_a_call_gives_what_torch_gives(outcomes, name):
+def test_every_call_equals_torch(outcomes, name):
     outcome = outcomes[name]
     assert outcome["state"] == "verified", f"{outcome['line']}\n{outcome['text']}"
 
 
 @pytest.mark.parametrize("name", table_cases.REFUSED)
-def test_a_case_that_is_not_read_is_refused(outcomes, name):
+def test_unsupported_call_is_refused(outcomes, name):
     outcome = outcomes[name]
     assert outcome["state"] == "raises" and table_cases.REFUSED[name][1] in " ".join(outcome["reasons"]), outcome
 

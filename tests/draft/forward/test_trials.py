@@ -19,13 +19,13 @@ def trials() -> dict:
     return json.loads(run_where_torch_is("trials.py", "ernie_image").splitlines()[-1])
 
 
-def test_nothing_is_wrong_on_inputs_that_were_not_recorded(trials):
+def test_unrecorded_inputs_give_no_wrong_result(trials):
     assert trials["wrong"] == [] and trials["outcomes"]["right"] > 60
 
 
-def test_a_replay_sees_nearly_every_change(trials):
+def test_replay_detects_nearly_every_change(trials):
     assert trials["mutants"] > 60 and len(trials["missed"]) <= 0.05 * trials["mutants"], trials["missed"]
 
 
-def test_bfloat16_is_as_near_as_the_reference(trials):
+def test_bfloat16_is_as_accurate_as_the_reference(trials):
     assert trials["bfloat16"] < 1.5

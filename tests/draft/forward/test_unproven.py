@@ -30,12 +30,12 @@ def drafted(kind: str) -> str:
 
 
 @pytest.mark.parametrize("kind", [DIFFERS, RAISES, BLOCKED])
-def test_it_raises_and_names_file_and_line(kind):
+def test_unproven_class_raises_and_names_file_and_line(kind):
     text = drafted(kind)
     assert f'raise NotImplementedError("Port Block.forward, {WHERE}")' in text and "return x" not in text
 
 
-def test_a_replay_is_limited_by_its_computing_and_not_by_a_busy_machine(monkeypatch, tmp_path):
+def test_replay_is_limited_by_cpu_time_and_not_by_wall_time(monkeypatch, tmp_path):
     ended = subprocess.CompletedProcess([], -signal.SIGXCPU, stdout='{"starts": "Block"}\n', stderr="")
     limits = {}
     monkeypatch.setattr(verify.subprocess, "run", lambda command, **options: limits.update(options) or ended)
@@ -43,7 +43,7 @@ def test_a_replay_is_limited_by_its_computing_and_not_by_a_busy_machine(monkeypa
     assert limits["timeout"] >= 10 * verify._COMPUTING
 
 
-def test_a_proven_one_is_written():
+def test_proven_class_is_written():
     text = drafted(VERIFIED)
     assert "        return x" in text and "NotImplementedError" not in text
 
@@ -55,7 +55,7 @@ def test_the_licence_of_the_reference_is_named():
     assert "# Reference: Block in pytest/models/nova.py (MIT)\n" in text
 
 
-def test_a_class_whose_replay_stops_in_another_is_blocked_by_it():
+def test_class_is_blocked_by_the_class_in_which_its_replay_stops():
     why = "torch's fft is not in the table"
     child = Forward("nova.Child()", problems=[(WHERE, "torch.fft.fft(x)", why)], state=State(RAISES, reason=why))
     stopped = State(RAISES, where="nova.py:3", reason=f"NotImplementedError: {WHERE}: {why}", calls=1)

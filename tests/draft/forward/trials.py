@@ -13,7 +13,7 @@ from drafted_twin import drafted_twin  # noqa: E402
 from mutants import Mutation  # noqa: E402
 from unrecorded import WRONG, outcomes  # noqa: E402
 
-EVERY = 4  # one of this many mutants is tried
+EVERY = 4  # tries one mutant in this many
 
 
 def main(name: str) -> None:

@@ -24,6 +24,8 @@ GEMMA = {
     "head_dim": 256, "hidden_activation": "gelu_pytorch_tanh", "max_position_embeddings": 8192, "rms_norm_eps": 1e-6,
     "rope_theta": 10000.0, "attention_bias": False, "pad_token_id": 0,
 }  # fmt: skip
+BEGINS = {"add_bos_token": True, "bos_token": "<bos>", "eos_token": "<eos>"}  # every text begins with that token
+T5_GEMMA = {**GEMMA2, "model_type": "t5_gemma_module", "architectures": None}
 QWEN25_VL = {
     "model_type": "qwen2_5_vl", "architectures": ["Qwen2_5_VLForConditionalGeneration"], "hidden_size": 3584,
     "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4,
@@ -70,7 +72,7 @@ REFERENCES: dict[str, dict] = {
         "text_encoder": ("transformers", "Gemma2Model", GEMMA2),
         "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
         "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**SCHEDULER, "shift": 6.0}),
-        "tokenizer": ("transformers", "GemmaTokenizerFast", {}),
+        "tokenizer": ("transformers", "GemmaTokenizerFast", BEGINS),
     },
     "cogview4": {
         "_class_name": "CogView4Pipeline",
@@ -177,7 +179,7 @@ REFERENCES: dict[str, dict] = {
         "text_encoder": ("transformers", "GemmaModel", GEMMA),
         "vae": ("diffusers", "AutoencoderKL", SDXL_VAE),
         "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", SCHEDULER),
-        "tokenizer": ("transformers", "GemmaTokenizerFast", {}),
+        "tokenizer": ("transformers", "GemmaTokenizerFast", BEGINS),
     },
     "sana": {  # an instruction before the prompt, a deep VAE, a multistep solver
         "_class_name": "SanaPipeline",
@@ -205,7 +207,7 @@ REFERENCES: dict[str, dict] = {
             "solver_order": 2, "prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0,
             "final_sigmas_type": "zero", "lower_order_final": True,
         }),
-        "tokenizer": ("transformers", "GemmaTokenizerFast", {}),
+        "tokenizer": ("transformers", "GemmaTokenizerFast", BEGINS),
     },
     "longcat_image": {  # quoted words cut into characters, a norm that may only shrink
         "_class_name": "LongCatImagePipeline",
@@ -219,5 +221,34 @@ REFERENCES: dict[str, dict] = {
         "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", DYNAMIC),
         "tokenizer": ("transformers", "Qwen2Tokenizer", {}),
         "text_processor": ("transformers", "Qwen2VLProcessor", {}),
+    },
+    "prx": {  # a prompt that is cleaned and written in lower case, the encoder half of a model with two halves
+        "_class_name": "PRXPipeline",
+        "transformer": ("diffusers", "PRXTransformer2DModel", {
+            "in_channels": 16, "patch_size": 2, "context_in_dim": 2304, "hidden_size": 1792, "mlp_ratio": 3.5,
+            "num_heads": 28, "depth": 16, "axes_dim": [32, 32], "theta": 10000, "time_factor": 1000.0,
+            "time_max_period": 10000,
+        }),
+        "text_encoder": ("transformers", "T5GemmaEncoder", {
+            "model_type": "t5gemma", "architectures": ["T5GemmaEncoder"], "vocab_size": 256000,
+            "encoder": T5_GEMMA, "decoder": T5_GEMMA,
+        }),
+        "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**SCHEDULER, "shift": 3.0}),
+        "tokenizer": ("transformers", "GemmaTokenizerFast", {**BEGINS, "model_max_length": 256}),
+    },
+    "kandinsky5": {  # latents with an axis of frames, channels last, and sizes from a list
+        "_class_name": "Kandinsky5T2IPipeline",
+        "transformer": ("diffusers", "Kandinsky5Transformer3DModel", {
+            "in_visual_dim": 16, "in_text_dim": 3584, "in_text_dim2": 768, "time_dim": 512, "out_visual_dim": 16,
+            "patch_size": [1, 2, 2], "model_dim": 2560, "ff_dim": 10240, "num_text_blocks": 2, "num_visual_blocks": 50,
+            "axes_dims": [32, 48, 48], "visual_cond": False, "attention_type": "regular",
+        }),
+        "text_encoder": ("transformers", "Qwen2_5_VLForConditionalGeneration", QWEN25_VL),
+        "text_encoder_2": ("transformers", "CLIPTextModel", {**CLIP, "architectures": ["CLIPTextModel"]}),
+        "vae": ("diffusers", "AutoencoderKL", AUTOENCODER_KL),
+        "scheduler": ("diffusers", "FlowMatchEulerDiscreteScheduler", {**SCHEDULER, "shift": 3.0}),
+        "tokenizer": ("transformers", "Qwen2VLProcessor", {}),
+        "tokenizer_2": ("transformers", "CLIPTokenizer", SHORT),
     },
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Drafted methods of a port that edits, without a model: sizes, positions, and models that take only one."""
+"""Drafted methods of a port that edits, run without a model: sizes, positions, and models that take only one image."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def _function(head: str, lines: list[str], scope: dict):
 @pytest.mark.parametrize(
     ("rule", "size", "wanted"),
     [
-        (OWN, (4032, 3024), (1168, 880)),  # a photo: as large an area as the model draws
+        (OWN, (4032, 3024), (1168, 880)),  # a photo with the same area as the model's images
         (OWN, (83, 107), (80, 96)),
         (OWN | {"most": None, "multiple": 32}, (1200, 1210), (1184, 1184)),
         ({"size": "the output's", "to": "resized"}, (83, 107), (64, 48)),
     ],
 )
-def test_an_image_is_brought_to_the_references_size(rule, size, wanted):
+def test_image_is_resized_to_the_references_size(rule, size, wanted):
     fit = _function("image, width, height", edit.fit_lines(rule), {"PIL": PIL})
     assert fit(PIL.Image.new("RGB", size), 64, 48).size == wanted
 
 
-def test_a_crop_is_from_the_middle():
+def test_crop_is_centered():
     fit = _function("image, width, height", edit.fit_lines(OWN), {"PIL": PIL})
     image = PIL.Image.effect_noise((70, 50), 64)
     assert fit(image, 64, 48).tobytes() == image.crop((3, 1, 67, 49)).tobytes()
@@ -76,7 +76,7 @@ def test_every_image_has_positions_of_its_own_size():
 @pytest.mark.parametrize(
     ("positions", "given", "shape"), [({"img_ids": ROWS}, "img_ids", (1, 4, 3)), ({}, "Nova._pack(latents)", (1, 5))]
 )
-def test_rotary_embeddings_are_made_for_all_positions(positions, given, shape):
+def test_rotary_embeddings_cover_all_positions(positions, given, shape):
     rotary = f"transformer.get_rotary_embeddings({given})"
     *_, made = _prepared({"count": 3, "positions": positions}, [np.zeros((1, 4, 1, 2))], rotary=rotary)
     assert made == shape
@@ -95,7 +95,7 @@ def test_a_model_that_edits_one_image_refuses_two():
         _prepared(value, ["one", "two"])
 
 
-def test_what_the_runs_do_not_show_raises_and_is_listed():
+def test_undecided_facts_raise_and_are_listed():
     port = port_from_answers(ANSWERS)
     facts = {"packing": {"value": PACKED}, "input_image": {"value": None, "alternatives": ["944x1104"]}}
     writer = Writer(port, facts, Signature({}, "mx.array"))

@@ -24,7 +24,7 @@ def test_hidden_states_of_an_encoder(encoder, wanted, expressions):
     assert states(encoder, wanted, "ids").expressions == expressions
 
 
-def test_a_state_that_an_encoder_does_not_give_is_refused():
+def test_missing_hidden_state_is_refused():
     assert states("mistral3", ["hidden_states[-1]"], "ids") is None
     assert states("own", ["hidden_states[-2]", "hidden_states[-3]"], "ids") is None
     assert states("qwen3", ["pooler_output"], "ids") is None

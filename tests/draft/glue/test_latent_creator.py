@@ -7,7 +7,7 @@ from mflux_port.draft.glue import latent_creator
 
 
 @pytest.mark.parametrize("shape", [[1, 12, 6, 4], [1, 1, 12, 6, 4], [1, 12, 1, 6, 4]])
-def test_channels_are_not_the_frames(shape):
+def test_channels_are_not_mistaken_for_frames(shape):
     source = "class Nova:\n    LATENT_CHANNELS = 16\n    SPATIAL_SCALE = 8\n    SIZE_MULTIPLE = 16\n"
     facts = {"packing": {"value": {"noise_shape": shape, "pixels": 8}}, "sizes": {"value": {"multiple": 32}}}
     text = latent_creator.resized(source, facts)
@@ -23,5 +23,5 @@ def test_channels_are_not_the_frames(shape):
         ({"packing": {"value": None}}, 16),
     ],
 )
-def test_sides_are_multiples_of_what_is_drawn(facts, sides):
+def test_sides_are_multiples_of_the_latents_sides(facts, sides):
     assert latent_creator.multiple(facts) == sides

@@ -13,7 +13,7 @@ PATTERNS += [f"b c (h p) (w q) -> b ({' '.join(inner)}) h w, p = q = 2" for inne
 
 
 @pytest.mark.parametrize("pattern", [*PATTERNS, "b c h w -> b (h w) (c)"])
-def test_packing_is_the_pattern_and_is_undone(pattern):
+def test_packing_follows_the_pattern_and_is_undone(pattern):
     latents = np.arange(1 * 3 * 4 * 6).reshape(1, 3, 4, 6)
     scope: dict = {"mx": np}
     exec(f"class Drafted:\n{packing(pattern).methods().replace('mx.array', 'object')}", scope)
@@ -39,5 +39,5 @@ def _place(pattern: str, channel: int, row: int, column: int) -> tuple:
     return 0, feature, *token
 
 
-def test_another_pattern_is_no_packing():
+def test_unknown_pattern_is_not_packing():
     assert packing("reshape to 1x2x3") is None and packing("unchanged") is None

@@ -1,6 +1,6 @@
 """A port that runs, made from configs without manual edits: twin, copy, draft, ledger, rendered tests, stages.
 
-The port edits, draws from an image, loads LoRAs and trains them: each is proven against the reference, too.
+The port edits, starts from an image, loads LoRAs and trains them: each is proven against the reference, too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def port(tmp_path_factory, pristine, copy_port, python, twin) -> tuple[Path, Pat
     return root, own
 
 
-def test_nothing_is_open(port, twin):
+def test_nothing_is_unresolved(port, twin):
     root, own = port
     assert not (root / "porting/nova_image/unresolved.yml").exists()
     assert "every parameter is set once" in _run(
@@ -106,7 +107,8 @@ def test_nothing_is_open(port, twin):
 
 def test_rendered_tests_pass_as_they_are(port):
     root, own = port
-    # Each picture takes a prompt of 512 tokens in bfloat16, which is slow without a GPU: the stages below draw some.
+    # Each picture takes a prompt of 512 tokens in bfloat16, which is slow without a GPU: the stages below generate
+    # some.
     slow = ("images_decide", "second_image", "quantized_checkpoint")
     chosen = " and not ".join(("nova_image and (not TinyGenerate or test_prediction)", *slow))
     options = [*frozen.PLUGIN, "-q", "-rs", "-o", "addopts=", "-m", "fast"]
@@ -116,21 +118,51 @@ def test_rendered_tests_pass_as_they_are(port):
 
 
 @pytest.fixture(scope="module")
-def judged(port, python, twin) -> dict[str, dict]:
-    """What the harness says of the port and of each claim: the exit code and the text."""
-    root = port[0]
-    home = root / "porting/nova_image"
+def run(port, python) -> Callable[[str, dict], dict]:
+    """``run(script, calls)``: the exit code and the text of each call, all in one process."""
+    home = port[0] / "porting/nova_image"
 
-    def run(script: str, calls: dict[str, tuple]) -> dict[str, dict]:
+    def many(script: str, calls: dict[str, tuple]) -> dict[str, dict]:
         given = json.dumps(list(map(list, calls.values())))
         command = (PROJECT / "tests/parity/healthy/run_many.py", home / script)
-        said = _run_preloaded(python, *command, cwd=home, given=given, source=root / "src")
+        said = _run_preloaded(python, *command, cwd=home, given=given, source=port[0] / "src")
         return dict(zip(calls, map(json.loads, said.splitlines()), strict=True))
 
-    recorded = run("run_reference.py", {name: ("--model", str(twin[1]), *more) for name, more in RECORDINGS.items()})
-    assert not any(row["code"] for row in recorded.values()), recorded
-    (home / "unported.py").write_text(UNPORTED)
-    return run("run_mflux.py", JUDGED | {"unported": ("--edit", "--port", "unported:Unported")})
+    return many
+
+
+@pytest.fixture(scope="module")
+def recorded(run, twin) -> dict[str, dict]:
+    """What the reference says of each recording, and of what it will take (``lora before``)."""
+    calls = {name: ("--model", str(twin[1]), *more) for name, more in RECORDINGS.items()}
+    made = run("run_reference.py", {f"{name} before": (*more, "--estimate") for name, more in calls.items()} | calls)
+    assert not any(row["code"] for row in made.values()), made
+    return made
+
+
+@pytest.fixture(scope="module")
+def judged(port, run, recorded) -> dict[str, dict]:
+    """What the harness says of the port and of each claim: the exit code and the text."""
+    (port[0] / "porting/nova_image/unported.py").write_text(UNPORTED)
+    unported = ("--edit", "--port", "unported:Unported")
+    return run("run_mflux.py", JUDGED | {"lora after": ("--lora", "--estimate"), "unported": unported})
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_the_estimate_of_a_recording_is_near(port, recorded, name):
+    artifacts = port[0] / "porting/nova_image/artifacts"
+    said = recorded[f"{name} before"]["text"]
+    disk, memory = re.search(r"^estimate: ([\d.]+) MB for .*; ([\d.]+) MB of memory", said, re.M).groups()
+    file = artifacts / f"{'reference' if name == 'plain' else name}.safetensors"
+    files = [file, *(path for path in file.with_suffix("").glob("*.safetensors") if file.with_suffix("").is_dir())]
+    assert float(disk) == pytest.approx(sum(path.stat().st_size for path in files) / 1e6, rel=0.25)
+    took = re.search(r"^the reference took .* ([\d.]+) MB at most", recorded[name]["text"], re.M)
+    assert float(memory) == pytest.approx(float(took[1]), rel=0.25)
+
+
+def test_the_seconds_of_a_claim_are_those_of_its_last_run(judged):
+    seconds = re.search(r"^the port took (\d+) s", judged["lora"]["text"], re.M)[1]
+    assert f"; {seconds} s, by the steps of a run" in judged["lora after"]["text"]
 
 
 def test_every_stage_passes(port, judged):
@@ -149,7 +181,7 @@ def test_every_claim_passes(judged, claim):
     assert said["code"] == 0, said["text"]
 
 
-def test_an_edit_variant_without_its_transformer_is_judged_around_it(judged):
+def test_edit_variant_is_judged_without_its_transformer(judged):
     rows = dict(re.findall(r"^edit (\w+) +(pass|FAIL)\b", judged["unported"]["text"], re.MULTILINE))
     assert rows["preprocess"] == rows["text_encoder"] == rows["vae_decode"] == "pass", judged["unported"]["text"]
     assert rows["transformer"] == "FAIL"

@@ -39,7 +39,7 @@ def test_drafted_expressions_are_python():
         ast.parse(line)
 
 
-def test_a_mask_with_more_and_the_image_is_written_as_such():
+def test_mask_with_extra_tokens_and_the_image_is_drafted():
     given = Given("NovaPrediction", PromptEmbeds(with_mask=True), pixels=8)
     rule = {"is": "text mask", "extra": 1, "image": 2, "axes": 4, "dtype": "int"}
     text = argument(rule, given)
@@ -75,7 +75,7 @@ def test_settings_that_the_drafted_transformer_does_not_know_are_listed():
     assert "cross_attention_kwargs" not in writer.text()
 
 
-def test_an_input_of_zeros_is_left_out_where_it_may_be_and_listed():
+def test_input_of_zeros_is_left_out_if_optional_and_listed():
     facts = {"guidance": fact(formula="conditional"), "arguments": fact(glyphs={"is": "zeros", "shape": [1, 128]})}
     for optional, passed in ((True, "transformer()"), (False, "raise NotImplementedError")):
         port = port_from_answers(ANSWERS)._replace(variants=("txt2img",))
@@ -96,7 +96,7 @@ CFG = "unconditional + guidance * (conditional - unconditional)"
         (None, "guidance > 1", "return guidance > 1.0", "raise NotImplementedError"),
     ],
 )
-def test_guidance_is_what_the_runs_showed_or_is_left_open(formula, guided, when, how):
+def test_guidance_follows_the_runs_or_stays_open(formula, guided, when, how):
     facts = {"guidance": {"value": {"formula": formula}}, "negative": {"value": {"guided": guided, "default": ""}}}
     writer = Writer(port_from_answers(ANSWERS), facts, Signature({}, "mx.array"))
     written = ast.walk(ast.parse(writer.text()))
@@ -119,7 +119,7 @@ def test_a_second_guidance_that_is_off_makes_no_second_prediction():
     assert "return guidance > 1.0" in Writer(port, facts, Signature({}, "mx.array")).text()
 
 
-def test_rotary_embeddings_are_made_once_for_an_image():
+def test_rotary_embeddings_are_computed_once_per_image():
     written = (
         "class A:\n    def __call__(self, x, ids, mask=None, rotary_embeddings=None) -> mx.array:\n        return x\n"
         "    def get_rotary_embeddings(self, ids, mask=None):\n        return ids\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -48,7 +49,7 @@ def _vectors(width: int):
     return lambda ids, *mask: np.repeat(ids[..., None], width, axis=-1)
 
 
-def test_one_encoder_gives_a_pooled_vector_the_other_one_for_each_token():
+def test_pooled_vector_of_one_encoder_and_token_vectors_of_the_other():
     pooled = lambda ids, mask: (None, 10.0 * ids[:, 2])  # noqa: E731
 
     vectors, whole = _encoded(CLIP_AND_T5, pooled, _vectors(2))
@@ -56,7 +57,7 @@ def test_one_encoder_gives_a_pooled_vector_the_other_one_for_each_token():
     assert vectors.tolist() == [[[4, 4], [5, 5], [0, 0], [0, 0]]] and whole.tolist() == [30]
 
 
-def test_tokens_of_two_encoders_follow_each_other_filled_with_zeros():
+def test_tokens_of_two_encoders_are_concatenated_and_padded_with_zeros():
     both = lambda ids, mask: (10.0 * ids[:, 2], _vectors(1)(ids))  # noqa: E731
 
     vectors, whole = _encoded(SIDE_BY_SIDE, both, _vectors(2))
@@ -74,7 +75,13 @@ def _encode_prompt(facts: dict):
         lambda module: "class Own:\n    def __call__(self, input_ids):\n        return a\n",
     )
     code = "".join(line for line in writer.text().splitlines(keepends=True) if not line.startswith(("from", "import")))
-    scope = {"mx": np, "ModelConfig": SimpleNamespace(precision=np.float32), "LanguageTokenizer": int, "Own": int}
+    scope = {
+        "mx": np,
+        "ModelConfig": SimpleNamespace(precision=np.float32),
+        "LanguageTokenizer": int,
+        "Own": int,
+        "re": re,
+    }
     exec(code, scope)
 
     def tokens(texts: list[str], **options) -> SimpleNamespace:
@@ -82,18 +89,22 @@ def _encode_prompt(facts: dict):
         return SimpleNamespace(input_ids=ids, attention_mask=np.ones_like(ids))
 
     encode = scope["NovaImagePromptEncoder"].encode_prompt
-    return lambda text, **more: encode(text, SimpleNamespace(tokenizer=tokens), _vectors(1), **more).ravel().tolist()
+    return lambda text, **more: encode(text, SimpleNamespace(tokenizer=tokens), _vectors(1), **more)
 
 
-def test_zeros_fill_a_prompt_up_where_the_transformer_gets_no_mask():
-    assert _encode_prompt(ZEROS)("ab") == [2, 3, 1, 0]
+def _flat(vectors) -> list[float]:
+    return vectors.ravel().tolist()
+
+
+def test_prompt_is_padded_with_zeros_if_the_transformer_gets_no_mask():
+    assert _flat(_encode_prompt(ZEROS)("ab")) == [2, 3, 1, 0]
     masked = ZEROS | {"arguments": fact(encoder_attention_mask={"is": "text mask"})}
-    assert _encode_prompt(masked)("ab") == [2, 3, 1]
+    assert _flat(_encode_prompt(masked)("ab")) == [2, 3, 1]
 
 
-def test_a_prompt_that_the_reference_encodes_in_small_letters():
+def test_prompt_that_the_reference_converts_to_lower_case():
     lower = ZEROS | {"tokenization.tokenizer": fact(options={"max_length": 4}, lower=True)}
-    assert _encode_prompt(lower)("aB") == [2, 3, 1, 0]
+    assert _flat(_encode_prompt(lower)("aB")) == [2, 3, 1, 0]
 
 
 def test_padding_to_a_multiple_is_masked():
@@ -105,14 +116,14 @@ def test_padding_to_a_multiple_is_masked():
     assert prompt_embeds(facts).with_mask
 
 
-def test_a_negative_prompt_that_is_not_given_is_zeros():
+def test_missing_negative_prompt_becomes_zeros():
     encode = _encode_prompt(ZEROS)
-    assert encode("", negative=True) == [0, 0, 0, 0]
-    assert encode("a", negative=True) == [2, 1, 0, 0] and encode("") == [1, 0, 0, 0]
+    assert _flat(encode("", negative=True)) == [0, 0, 0, 0]
+    assert _flat(encode("a", negative=True)) == [2, 1, 0, 0] and _flat(encode("")) == [1, 0, 0, 0]
     assert negative_options(ZEROS) == {"negative": True}
 
 
-def test_a_wrapper_returns_what_is_inside_it():
+def test_wrapper_returns_its_content():
     wrapper = "from inner import Inner\n\n\nclass Own:\n    def __init__(self):\n        self.text_model = Inner()\n\n"
     wrapper += (
         "    def __call__(self, input_ids, attention_mask=None):\n        return self.text_model(input_ids=input_ids)\n"
@@ -120,6 +131,20 @@ def test_a_wrapper_returns_what_is_inside_it():
     drafted = {"a": wrapper, "inner": DRAFTED}
     writer = _writer(CLIP_AND_T5, lambda module: drafted.get(module, ""))
     assert "_, pooler_output = text_encoder(input_ids)" in writer.text() and not writer.unresolved
+
+
+def test_an_encoder_that_gets_only_the_quoted_words():
+    """Without quoted words, the transformer gets zeros and a mask of zeros."""
+    words = {"options": {"padding": "max_length"}, "quoted": [["'", "'"], ["“", "”"]], "before": "", "after": "b"}
+    facts = ZEROS | {
+        "tokenization.tokenizer": fact(**words),
+        "encoding.text_encoder": fact(tokenizer="tokenizer", mask=False, first=0, keep="all"),
+        "arguments": fact(glyph_mask={"is": "text mask", "of": "encoder_hidden_states"}),
+    }
+    del facts["negative"]
+    encode = _encode_prompt(facts)
+    assert [part.ravel().tolist() for part in encode("say “d” and 'a'")] == [[2, 3, 5, 3, 1], [1, 1, 1, 1, 1]]
+    assert [part.ravel().tolist() for part in encode("say nothing")] == [[0], [0]]
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from mflux_port.draft.glue.expressions import Given, argument
-from mflux_port.draft.glue.prediction import ROTARY
 from mflux_port.draft.glue.prompt_embeds import PromptEmbeds
+from mflux_port.draft.glue.transformer_call import ROTARY
 from mflux_port.draft.pipeline.rotary import rotary
 
 
 @pytest.mark.parametrize("layout", ["alternating", "rows first"])
 @pytest.mark.parametrize(("heights", "factor"), [((4, 6), {"factor": 1.0}), ((32, 64), {"side": 128.0})])
-def test_a_rotary_table_is_read_and_written_as_it_was(layout, heights, factor):
+def test_rotary_table_is_read_and_written_with_the_same_numbers(layout, heights, factor):
     """Written here from the definition: angle = position / theta ** (k / count) / factor."""
     frequencies = 10000.0 ** -(np.arange(3) / 3)
     sizes = [{"pixel height": height, "pixel width": 64} for height in heights]

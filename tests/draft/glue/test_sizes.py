@@ -11,7 +11,7 @@ from tests.parity.references import FAMILIES
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_width_of_the_tests_is_quantized(family):
+def test_every_test_width_can_be_quantized(family):
     real = {name: FAMILIES[family][name][2] for name in ("transformer", "text_encoder")}
     small = small_configs(real, {})
     transformer, text = small["transformer"], small["text_encoder"].get("text_config", small["text_encoder"])
@@ -22,14 +22,14 @@ def test_every_width_of_the_tests_is_quantized(family):
     assert heads * size % 64 == 0 and text["hidden_size"] % 64 == 0
 
 
-def test_the_transformer_takes_the_width_of_a_stand_in():
+def test_transformer_uses_the_width_of_a_stand_in():
     real = {name: REFERENCES["flux"][name][2] for name in ("transformer", "text_encoder", "text_encoder_2")}
     small = small_configs(real, {}, ["text_encoder_2"])
     assert small["transformer"]["joint_attention_dim"] == small["text_encoder_2"]["d_model"] == 128
     assert small["transformer"]["pooled_projection_dim"] == small["text_encoder"]["hidden_size"] == 192
 
 
-def test_an_axis_of_no_numbers_stays_one():
+def test_empty_axis_stays_empty():
     real = {name: REFERENCES["flux"][name][2] for name in ("transformer", "text_encoder")}
     axes = {"axes_dims_rope": [0, 64, 64], "attention_head_dim": 128}
     small = small_configs(real | {"transformer": real["transformer"] | axes}, {})["transformer"]
@@ -62,7 +62,7 @@ def test_the_sizes_of_a_text_encoder_have_the_names_of_its_class(encoder, table)
     assert scope["Sizes"].TEXT_ENCODER == table and scope["Sizes"].TRANSFORMER == {"dim": 4}
 
 
-def test_encoders_side_by_side_fit_into_a_stand_ins_width():
+def test_concatenated_encoders_fit_into_a_stand_ins_width():
     real = {
         name: OTHERS["stable_diffusion_3"][name][2]
         for name in ("transformer", "text_encoder", "text_encoder_2", "text_encoder_3")

@@ -1,6 +1,7 @@
 """Write weight files with true headers and no data next to a reference's configs: ``write_headers.py FOLDER SCRIPTS``.
 
-The files are sparse, so that a real model's take no space. Run in an environment with torch and the reference's libraries.
+The files are sparse, so that a real model's take no space. Run in an environment with torch and the reference's
+libraries.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Run inside an environment with diffusers: writes reference checkpoints, headers only, in the diffusers layout.
 
 ``build_references.py OUT`` makes OUT/<family>-<size> for each family, from models on the meta device: config.json files
-and sparse safetensors files (a header, and a hole where the data would be). Nothing here comes from the code under test.
+and sparse safetensors files (a header, and a hole where the data would be). Nothing here comes from the code under
+test.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Run inside an environment with mflux and diffusers: draft every component of every reference and compare with mflux.
 
-``draft_agreement.py REFERENCES SCRATCH [header]`` prints {"<family>-<size> <component>": facts}. The drafted mapping and
-mflux's own hand-written one are both expanded by mflux's WeightMapper; two transforms agree when they do the same to an
-array of different numbers. The drafted modules are imported and loaded with ``strict=True``.
+``draft_agreement.py REFERENCES SCRATCH [header]`` prints {"<family>-<size> <component>": facts}. The drafted mapping
+and mflux's own hand-written one are both expanded by mflux's WeightMapper; two transforms agree when they do the same
+to an array of different numbers. The drafted modules are imported and loaded with ``strict=True``.
 """
 
 import importlib

@@ -1,4 +1,5 @@
-"""Run inside mflux's environment: mutated headers of real models, drafted from the header alone, accounted for and loaded.
+"""Run inside mflux's environment: mutated headers of real models, drafted from the header alone, accounted for and
+loaded.
 
 After any mutation, each tensor of a header is mapped, unresolved, of a reported kind, or waived with a reason. Mapped
 tensors hold floats, and mflux's own mapper loads them strictly into the drafted module.

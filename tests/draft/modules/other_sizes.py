@@ -1,4 +1,5 @@
-"""Run inside an environment with mflux and diffusers: drafted modules at other sizes than the checkpoint that they came from.
+"""Run inside an environment with mflux and diffusers: drafted modules at other sizes than the checkpoint that they came
+from.
 
 ``other_sizes.py SCRATCH`` prints {case: names that do not fit}: a module drafted
 from a checkpoint of one size is built with another size's config and must fit the reference of that size.

@@ -20,7 +20,7 @@ from mflux_port.draft.write.group_into_classes import draft_classes
         ("2 * width + num_heads", {"width": "int", "num_heads": "int"}),
     ],
 )
-def test_words_in_strings_are_no_keywords(value, keywords):
+def test_words_in_strings_are_not_keywords(value, keywords):
     linear = Node("Linear", arguments={"input_dims": "8", "output_dims": value, "bias": "False"})
     tree = Node(MODULE, "Nova", children={"proj": linear})
     (drafted,) = draft_classes(tree, "Nova", ("NovaTransformer", "transformer"), set())

@@ -20,7 +20,7 @@ PARTS = [
 ]
 # Tensors that mflux 0.24.0 drops silently; the reference has modules for them.
 DROPPED = {f"encoder.down_blocks.5.time_conv.{name}" for name in ("weight", "bias")}
-# A counter of training, and an output head that no prompt needs.
+# A training counter, and an output head that no prompt needs.
 WAIVED = {"flux2_klein vae": ["bn.num_batches_tracked"], "qwen_image text_encoder": ["lm_head.weight"]}
 SOURCE = "0.24.0"
 
@@ -70,7 +70,7 @@ def test_a_draft_from_the_header_alone_is_never_wrong(from_header, part):
         assert facts["agree"] >= 0.96 * facts["tensors"]
 
 
-def test_block_counts_are_the_checkpoints(from_header):
+def test_block_counts_equal_the_checkpoints(from_header):
     assert from_header["z_image-full transformer"]["numbers"] == [2, 30]
     assert from_header["flux2_klein-full transformer"]["numbers"] == [5, 20]
     assert from_header["qwen_image-full transformer"]["numbers"] == [60]

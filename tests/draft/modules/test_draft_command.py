@@ -118,7 +118,7 @@ def test_a_pipeline_that_cannot_run_and_sizes_with_other_names_are_reported(draf
     assert said(draft("--json"))["tiny_sizes"] == {}
 
 
-def test_what_is_drafted(draft):
+def test_drafted_files(draft):
     facts = said(draft("--json"))
     assert TRANSFORMER in facts["written"] and MAPPING in facts["written"] and facts["beside"] == {}
     mapping = (draft.checkout / MAPPING).read_text()
@@ -139,7 +139,7 @@ def test_what_is_drafted(draft):
 
 
 @pytest.mark.full
-def test_a_porters_work_stays_and_the_draft_lies_beside_it(draft):
+def test_porters_work_stays_and_the_draft_is_next_to_it(draft):
     work = draft.checkout / TRANSFORMER
     work.write_text(work.read_text() + "# mine\n")
     facts = said(draft("--json"))
@@ -155,7 +155,7 @@ def test_a_porters_work_stays_and_the_draft_lies_beside_it(draft):
 
 
 @pytest.mark.full
-def test_what_cannot_be_told_is_listed(draft):
+def test_undecided_parts_are_listed(draft):
     facts = said(draft("--component", "vae", "--json"))
     names = [entry["name"] for entry in facts["components"][0]["unresolved"]]
     assert "decoder.conv_in.weight" not in names and "bn.num_batches_tracked" not in names
@@ -166,7 +166,7 @@ def test_what_cannot_be_told_is_listed(draft):
 
 
 @pytest.mark.full
-def test_a_part_replaces_its_own_facts_alone(draft, tmp_path):
+def test_component_replaces_only_its_own_facts(draft, tmp_path):
     keys, listed = (draft.checkout / f"porting/nova/{name}" for name in ("checkpoint_keys.txt", "unresolved.yml"))
     said(draft("--component", "vae", "--json"))
     whole, undecided = keys.read_text(), listed.read_text()
@@ -236,14 +236,14 @@ HOSTILE = {
 
 @pytest.mark.full
 @pytest.mark.parametrize("names", HOSTILE)
-def test_names_that_are_no_tree_are_refused(draft, tmp_path, names):
+def test_names_that_form_no_tree_are_refused(draft, tmp_path, names):
     done = draft("--component", "transformer", checkpoint=write_header(tmp_path / "nova.safetensors", HOSTILE[names]))
     assert (
         done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "is this a model's checkpoint?" in done.stderr
     )
 
 
-def test_names_cannot_write_code(draft, tmp_path):
+def test_names_cannot_inject_code(draft, tmp_path):
     names = [
         'x"]; import os #.weight',
         "class.weight",

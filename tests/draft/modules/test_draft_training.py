@@ -55,7 +55,7 @@ def states(checkout: Path) -> dict[str, str]:
 
 
 @pytest.mark.full
-def test_the_example_trains_what_was_drafted(draft):
+def test_example_trains_the_drafted_modules(draft):
     checkout = draft.checkout
     assert "transformer_blocks.{block}.attn.to_q" in targets(checkout)
     assert f"+++ b/{EXAMPLE}" in draft("--dry-run").stdout and not (checkout / MODULES).exists()
@@ -91,7 +91,7 @@ def test_the_rendered_tests_run_on_the_drafted_modules(draft):
 
 
 @pytest.mark.full
-def test_an_example_that_somebody_edited_stays(draft):
+def test_edited_example_stays(draft):
     example = draft.checkout / EXAMPLE
     example.write_text(example.read_text().replace('"rank": 16', '"rank": 32'))
     edited = example.read_bytes()
@@ -113,7 +113,7 @@ def test_an_example_that_somebody_edited_stays(draft):
         '{"a.{block}": true}',
     ],
 )
-def test_a_list_that_is_none_is_refused(tmp_path, text):
+def test_malformed_list_is_refused(tmp_path, text):
     assert read_lora_modules(tmp_path, "nova") == ()
     (tmp_path / "porting/nova").mkdir(parents=True)
     (tmp_path / MODULES).write_text(text)

@@ -162,12 +162,12 @@ def test_arrays_of_a_layer_that_the_table_lacks_are_never_bare(arrays):
 @pytest.mark.parametrize(
     "arrays", [{"scale_shift_table": (6, 64)}, {"gamma": V}, {"alpha": V, "beta": V}, {"cls_token": (1, 1, 64)}]
 )
-def test_a_modules_own_arrays_are_drafted(arrays):
+def test_bare_arrays_of_a_module_are_drafted(arrays):
     found = tree_of("part", arrays)
     assert not found.unresolved and found.root.find("blocks.0.part").parameters.keys() == arrays.keys()
 
 
 @pytest.mark.parametrize("dtype", ["I64", "I32", "BOOL", "U8"])
-def test_whole_numbers_are_never_drafted(dtype):
+def test_integer_arrays_are_never_drafted(dtype):
     found = header_tree({"a.table": Tensor("a.table", dtype, (4, 4)), "b.weight": Tensor("b.weight", "BF16", M)}, {})
     assert set(found.unresolved) == {"a.table"}

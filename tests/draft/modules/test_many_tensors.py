@@ -32,7 +32,7 @@ def calls(action) -> int:
 
 
 @pytest.mark.parametrize("make", [_inspect, _draft], ids=["inspect", "draft"])
-def test_ten_times_the_tensors_are_at_most_ten_times_the_calls(make, tmp_path):
+def test_number_of_calls_is_linear_in_the_tensors(make, tmp_path):
     found = []
     for count in (400, 4_000):
         action = make(write_checkpoint(tmp_path / str(count), count, 4), count)
@@ -41,7 +41,7 @@ def test_ten_times_the_tensors_are_at_most_ten_times_the_calls(make, tmp_path):
     assert found[1] <= 10 * found[0], found
 
 
-def test_weights_of_modules_are_shapes_alone():
+def test_module_weights_are_shape_only_arrays():
     python = releases.environment(releases.NEWEST)
     said = json.loads(run_in(python, HERE / "shape_only_arrays.py", source=releases.source(releases.NEWEST) / "src"))
     assert said["alike"] and said["restored"] and said["distinct"]

@@ -1,4 +1,6 @@
-"""Names that cannot be in a list, an attribute or a pattern of mflux: refused in one line, or in the unresolved list."""
+"""Names that cannot be in a list, an attribute or a pattern of mflux: refused in one line, or in
+the unresolved list.
+"""
 
 from __future__ import annotations
 
@@ -73,20 +75,20 @@ def test_a_root_of_any_kind_becomes_a_class(diffusers_folder, names):
     assert {target.from_pattern for target in draft.mapping.targets} == set(names)
 
 
-def test_names_that_a_module_has_itself_are_set_as_its_keys(diffusers_folder):
+def test_names_of_module_attributes_are_set_as_keys(diffusers_folder):
     draft, _ = drafted(diffusers_folder, ["attn.keys.weight", "attn.values.weight", "attn.queries.weight"])
     assert 'self["keys"] = nn.Linear' in draft.files["attn"] and "self.queries = nn.Linear" in draft.files["attn"]
 
 
 @pytest.mark.parametrize("release", ["0.24.0", pytest.param("0.18.1", marks=pytest.mark.full)])
-def test_every_name_of_a_module_is_known(release):
+def test_every_public_name_of_a_module_is_known(release):
     source = releases.source(release) / "src"
     names = json.loads(run_in(releases.environment(release), HERE / "module_names.py", source=source))
     assert set(names) <= _TAKEN
 
 
 @pytest.mark.parametrize("name", ["num_layers", "n_layers", "num_res_blocks", "layers_per_block", "depth"])
-def test_more_blocks_than_tensors_are_not_built(diffusers_folder, name):
+def test_block_count_is_limited_by_the_tensors(diffusers_folder, name):
     _, checkpoint = drafted(diffusers_folder, ["a.weight"])
     part = checkpoint.components["transformer"]
     part.config = {name: 1000}

@@ -18,7 +18,7 @@ FACTORS = (*NEAR, FAR, *LESS)
 
 
 def views(formula, values: dict[str, int], factors=FACTORS) -> list:
-    """The sizes of a reference with such a formula when one of its numbers changes."""
+    """The sizes of a reference that follows this formula, when one of its numbers changes."""
     found = []
     for name, value in values.items():
         whole = [factor for factor in factors if (value * factor).denominator == 1]
@@ -55,7 +55,7 @@ def views(formula, values: dict[str, int], factors=FACTORS) -> list:
         (lambda a, b: a // b, {"a": 12, "b": 8}, "1"),
     ],
 )
-def test_a_size_is_written_as_what_it_is_in_every_tree(formula, values, written):
+def test_size_is_written_as_the_same_expression_in_every_tree(formula, values, written):
     assert _expression(str(formula(**values)), views(formula, values)) == written
     if written.isdigit():
         return
@@ -63,7 +63,7 @@ def test_a_size_is_written_as_what_it_is_in_every_tree(formula, values, written)
     assert eval(written, {"min": min}, dict(others)) == formula(**others)
 
 
-def test_a_limit_is_not_told_by_three_trees():
+def test_limit_is_not_inferred_from_three_trees():
     formula = lambda a: min(a, 100)  # noqa: E731
     assert _expression("64", views(formula, {"a": 64}, NEAR)) == "64"
     assert _expression("64", views(formula, {"a": 64}, (*NEAR, Fraction(1, 2)))) == "min(a, 100)"

@@ -26,7 +26,7 @@ def attention(heads: int, width: int = 96, groups: int = 2) -> Node:
         ((2,), "4", "24 * groups"),  # one other number proves nothing
     ],
 )
-def test_a_number_of_heads_is_seen_at_whatever_factors_the_reference_takes(factors, heads, keys):
+def test_number_of_heads_is_found_at_any_accepted_factor(factors, heads, keys):
     trees = {factor: attention(int(4 * factor)) for factor in factors}
     seen = [
         Observation("heads", 4, trees),
@@ -35,6 +35,15 @@ def test_a_number_of_heads_is_seen_at_whatever_factors_the_reference_takes(facto
     found = express(attention(4), seen)
     assert found.scalars["heads"] == heads
     assert found.children["to_k"].arguments["output_dims"] == keys
+
+
+@pytest.mark.parametrize("power", [0.5, -0.5])
+def test_a_factor_is_the_root_of_a_size_or_one_over_it(power):
+    def scaled(width: int) -> Node:
+        return Node(MODULE, "Embedding", scalars={"factor": repr(float(width) ** power)})
+
+    found = express(scaled(2048), [Observation("width", 2048, {2: scaled(4096), 3: scaled(6144)})])
+    assert found.scalars["factor"] == f"width**{power}"
 
 
 @pytest.mark.parametrize(

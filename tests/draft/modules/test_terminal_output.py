@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 
 @pytest.mark.full
 @pytest.mark.parametrize("family", ["z_image-tiny", "flux2_klein-tiny", "qwen_image-tiny"])
-def test_building_a_reference_says_nothing(references, diffusers_python, family):
+def test_building_a_reference_prints_nothing(references, diffusers_python, family):
     command = [str(diffusers_python), str(HERE / "quiet_reference.py"), str(references / family)]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "hooks")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
@@ -25,7 +25,7 @@ def test_building_a_reference_says_nothing(references, diffusers_python, family)
 
 
 @pytest.mark.parametrize("count", [1, 2, 40])
-def test_notes_of_one_kind_are_one_line(count):
+def test_notes_of_one_kind_share_a_line(count):
     findings = [
         Finding("vae", "guessed count", f"down.{{block}}.conv{n}.weight", "mflux guesses") for n in range(count)
     ]
@@ -35,7 +35,7 @@ def test_notes_of_one_kind_are_one_line(count):
 
 
 @pytest.mark.parametrize("count", [1, 30, 500])
-def test_a_kind_of_failure_lists_only_so_many_names(count):
+def test_failures_of_one_kind_list_a_limited_number_of_names(count):
     findings = [Finding("vae", "not mapped", f"part{n}x.weight", "no target takes it") for n in range(count)]
     lines = format_accounts([Account("vae", count, 0, 0, findings)], findings).splitlines()
     assert len(lines) <= 36 and f"FAIL vae: not mapped ({count})" in lines

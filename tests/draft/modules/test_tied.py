@@ -1,4 +1,4 @@
-"""A weight that several modules of the reference hold: the port keeps those that a forward pass reads."""
+"""A weight that several modules of the reference share: the port keeps those that a forward pass reads."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ SHARED, ENCODER, DECODER = "shared", "encoder.embed_tokens", "decoder.embed_toke
         ("nothing", [SHARED], [(SHARED, SHARED)]),
     ],
 )
-def test_the_stored_weight_goes_where_it_is_read(reads, stored, pairs):
+def test_stored_weight_goes_to_the_module_that_reads_it(reads, stored, pairs):
     targets, left = mapped(model(reads), stored)
     assert targets == [(f"{source}.weight", f"{goal}.weight") for source, goal in pairs]
     assert sorted(left) == sorted(goal for _, goal in pairs)
@@ -78,7 +78,7 @@ def test_several_stacks_read_the_one_stored_weight(stored):
     assert {source for source, _ in targets} == {f"{stored}.weight"} and sorted(left) == [DECODER, ENCODER]
 
 
-def test_a_head_that_is_read_and_not_stored_is_told():
+def test_head_that_is_read_but_not_stored_is_reported():
     head = Node("Linear", arguments={"input_dims": "8", "output_dims": "100"}, tied="shared")
     tree = Node(MODULE, "Model", children={"lm_head": head}, forward=Forward("return self.lm_head(x)"))
     assert move_to_readers(tree, []) == {} and drop(tree, ["lm_head.weight"]) == ["lm_head"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ from mflux_port.draft.pipeline.watch import NetworkCall, Trace
 
 def _views(masks: list[list[int]], sizes: list[tuple[int, int]]) -> list[View]:
     return [
-        View({}, {"pixel height": 8 * h, "pixel width": 8 * w, "height": h, "width": w}, len(mask), mask, None)
+        View({}, {"pixel height": 8 * h, "pixel width": 8 * w, "height": h, "width": w}, len(mask), mask)
         for mask, (h, w) in zip(masks, sizes, strict=True)
     ]
 
@@ -41,6 +42,9 @@ class _Tensor:
     def is_floating_point(self) -> bool:
         return False
 
+    def is_complex(self) -> bool:
+        return False
+
     @property
     def shape(self) -> tuple[int, ...]:
         return (len(self.numbers),)
@@ -59,13 +63,23 @@ class _Tensor:
         ([[1, 1, 0, 0, 1], [1, 1, 1, 0, 1]], None),
     ],
 )
-def test_a_mask_is_of_the_prompt_and_of_what_follows(given, rule):
+def test_mask_covers_the_prompt_and_the_tokens_after_it(given, rule):
     views = _views([[1, 1, 0, 0], [1, 1, 1, 0]], [(2, 4), (2, 6)])
     found = arguments._mask([_Tensor(numbers) for numbers in given], views)
     assert found == (rule and rule | {"axes": 2, "dtype": "int"})
 
 
-def test_zeros_in_every_run_are_zeros():
+def test_a_mask_of_another_argument_names_it():
+    views = [replace(view, masks={"glyphs": mask}) for view, mask in
+             zip(_views([[1, 1], [1, 1]], [(2, 4), (2, 6)]), ([1, 0, 0], [1, 1, 0]), strict=True)]  # fmt: skip
+    found = arguments._rule([_Tensor([1, 0, 0]), _Tensor([1, 1, 0])], views, {})
+    assert found == {"is": "text mask", "of": "glyphs", "axes": 2, "dtype": "int"}
+    given = Given("Vega", PromptEmbeds(("text", "glyphs"), "text", masked=("glyphs",)), 8)
+    assert argument(found, given) == "mask_of_glyphs.astype(mx.int32)"
+    assert given.lines("mask_of_glyphs") == ["_, _, mask_of_glyphs = prompt_embeds"]
+
+
+def test_zeros_in_every_run_are_read_as_zeros():
     assert arguments._zeros([_Tensor([0, 0]), _Tensor([0, 0])]) == {"is": "zeros", "shape": [2]}
     for other in ([0, 1], [0, 0, 0]):
         assert arguments._zeros([_Tensor([0, 0]), _Tensor(other)]) is None
@@ -85,7 +99,7 @@ def test_an_argument_that_a_later_step_changes_is_open(scales, changing):
     given = trace.transformers[0].arguments
     main = SimpleNamespace(call=0, row=0)
     assert arguments._changing(trace, main, 1, given) == changing
-    found = arguments.arguments([View(given, {}, 1, [1], None, frozenset(changing))], {}, Transformer({}, []))
+    found = arguments.arguments([View(given, {}, 1, [1], frozenset(changing))], {}, Transformer({}, []))
     assert (
         (found.value["scale"] is None)
         == bool(changing)

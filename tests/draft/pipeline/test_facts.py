@@ -138,7 +138,7 @@ def facts(tmp_path_factory):
 
 @pytest.mark.full
 @pytest.mark.parametrize("name", EXPECTED)
-def test_facts_are_those_of_the_port(facts, name):
+def test_facts_equal_those_of_the_released_port(facts, name):
     found = facts(name)
     for fact, wanted in EXPECTED[name].items():
         value = found[fact]["value"]
@@ -147,13 +147,13 @@ def test_facts_are_those_of_the_port(facts, name):
 
 
 @pytest.mark.full
-def test_what_is_not_explained_says_what_was_measured(facts):
+def test_unexplained_fact_lists_the_measured_values(facts):
     shift = facts("pixart_sigma")["schedule"]
     assert shift["value"] is None and shift["alternatives"] and "scheduler_config.json" in shift["where"]
 
 
 @pytest.mark.full
-def test_images_are_open_where_the_pipeline_takes_none(facts):
+def test_images_are_open_if_the_pipeline_takes_none(facts):
     found = facts("z_image")
     for name in ("input_image", "images"):
         assert found[name]["value"] is None and "ZImagePipeline takes no image" in found[name]["alternatives"][0]

@@ -1,4 +1,4 @@
-"""The size of an image to edit is read from pixels: only a rule that fits every image is believed."""
+"""The size of an image to edit is read from pixels: only a rule that fits every image is accepted."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_a_size_from_the_pipelines_list_is_read_and_drafted(by, multiple, cut):
         assert fit(image, 64, 48).size == encoded(image).shape[:1:-1]
 
 
-def test_entries_that_are_cut_to_the_same_size_need_not_be_told_apart():
+def test_entries_cropped_to_the_same_size_need_not_be_distinguished():
     sizes = [(128, 192), (191, 192), (256, 128), (320, 128)]
     found = image_sizes.image_size(_pipeline("height / width", 64, sizes=sizes), 64, 48, {"PREFERRED": sizes})
     assert found.is_decided and found.value["multiple"] == 64
 
 
-def test_a_list_that_fits_the_first_images_only_is_not_believed():
+def test_list_that_fits_only_the_first_images_is_rejected():
     right = _pipeline("width / height")
 
     def encoded(image):
@@ -72,7 +72,7 @@ def test_a_list_that_fits_the_first_images_only_is_not_believed():
     assert found.value is None and found.alternatives == ("144x160", "224x96", "160x144")
 
 
-def test_a_list_with_an_entry_that_is_not_used_as_it_stands_is_not_believed():
+def test_list_with_an_unused_entry_is_rejected():
     right = _pipeline("width / height")
 
     def encoded(image):
@@ -82,7 +82,7 @@ def test_a_list_with_an_entry_that_is_not_used_as_it_stands_is_not_believed():
     assert image_sizes.image_size(encoded, 64, 48, {"PREFERRED": SIZES}).value is None
 
 
-def test_without_its_list_a_size_is_open():
+def test_size_without_a_list_is_open():
     assert image_sizes.image_size(_pipeline("width / height"), 64, 48, {}).value is None
 
 

@@ -1,4 +1,4 @@
-"""What single facts say, without a pipeline: from traces written by hand."""
+"""Single facts, read from handwritten traces without a pipeline."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def test_the_unconditional_prediction_from_zeros(monkeypatch, length, fill, defa
     assert fact.value == (default and {"guided": "guidance > 1"} | default)
 
 
-def test_a_complex_argument_is_listed_and_the_others_are_still_read():
+def test_complex_argument_is_listed_and_the_others_are_read():
     table = np.ones((6, 4), np.complex64).view(Array)
-    views = [View({"rotary": table, "return_dict": False}, {"height": 2, "width": 3}, 5, [1] * 5, None)] * 2
+    views = [View({"rotary": table, "return_dict": False}, {"height": 2, "width": 3}, 5, [1] * 5)] * 2
     fact = arguments(views, {}, Transformer({}, []))
     assert fact.value == {"rotary": None, "return_dict": {"is": "constant", "value": False}}
     assert fact.alternatives == ("rotary: a tensor [6, 4]",)
@@ -122,7 +122,7 @@ def test_positions_may_begin_after_those_of_the_prompt(start, columns):
     for height, width in ((4, 6), (6, 4)):
         grid = np.stack(np.meshgrid(np.arange(height // 2), np.arange(width // 2), indexing="ij"), axis=-1) + start
         given.append(np.concatenate([np.ones((*grid.shape[:2], 1)), grid], axis=-1).reshape(-1, 3).view(Array))
-        views.append(View({"ids": given[-1]}, {"height": height, "width": width}, 5, [1] * 5, None))
+        views.append(View({"ids": given[-1]}, {"height": height, "width": width}, 5, [1] * 5))
     assert arguments_of._columns(_tables(given, views)) == columns
 
 
@@ -155,3 +155,27 @@ def test_a_formula_of_guidance_must_hold_in_every_step(monkeypatch, holds, size)
     trace = Trace(transformers=calls, steps=[Step(number, None) for number in numbers])
     fact = loop.guidance((trace, trace), (3.0, 5.0))
     assert (fact.value and fact.value["formula"].partition(", then ")[2]) == size
+
+
+@pytest.mark.parametrize(("weights", "explained"), [((1.0, 0.0), True), ((1.5, -0.5), False)])
+def test_a_step_that_needs_earlier_predictions_is_not_a_schedule_of_mflux(weights, explained):
+    """A multistep solver may have the sigmas of a plain one: only its steps show the difference."""
+
+    class Vector(Array):
+        def norm(self) -> float:
+            return float(np.linalg.norm(np.asarray(self)))
+
+    sigmas, steps = [1.0, 2 / 3, 1 / 3, 0.0], []
+    outputs = [np.arange(4.0).reshape(1, 1, 2, 2).view(Vector) + number for number in range(3)]
+    sample = np.ones((1, 1, 2, 2)).view(Vector)
+    for number, output in enumerate(outputs):
+        mixed = output if not steps else weights[0] * output + weights[1] * outputs[number - 1]
+        result = sample + (sigmas[number + 1] - sigmas[number]) * mixed
+        steps.append(Step(output, sample, result))
+        sample = result
+    noise = [np.zeros((1, 4, 2, 2)).view(Array)]
+    given = {"set_timesteps": {"sigmas": sigmas[:-1]}, "timesteps": [1000 * one for one in sigmas[:-1]]}
+    trace = Trace(sigmas=sigmas, steps=steps, noise=noise, **given)
+    fact = loop.schedule([trace], {"_class_name": "Solver", "shift": 1.0})
+    assert (fact.value is not None) == explained
+    assert explained or "a step of Solver is not" in fact.alternatives[0]

@@ -16,7 +16,7 @@ import mlx.core as mx
 class Bug:
     """``expected`` are patterns (fnmatch) of module paths; an answer that matches one of them is right.
 
-    ``cause`` is a pattern (re) that the answer's line must match, where one was given. ``dtypes`` are those of the runs
+    ``cause`` is a pattern (re) that the answer's line must match, if one is given. ``dtypes`` are those of the runs
     that can show it.
     """
 
@@ -30,7 +30,10 @@ class Bug:
 
 @contextlib.contextmanager
 def replaced(owner, name: str, value) -> Iterator[None]:
-    """``owner.name`` is ``value`` inside this context. MLX keeps parameters and children as items, the rest as attributes."""
+    """``owner.name`` is ``value`` inside this context.
+
+    MLX keeps parameters and children as items, the rest as attributes.
+    """
     if isinstance(owner, dict) and name in owner:
         before, owner[name] = owner[name], value
         try:
@@ -38,13 +41,12 @@ def replaced(owner, name: str, value) -> Iterator[None]:
         finally:
             owner[name] = before
         return
-    had = isinstance(owner, type) and name in vars(owner)
-    before = vars(owner)[name] if had else getattr(owner, name)
+    had, before = name in vars(owner), vars(owner).get(name)  # not what a class inherits
     setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(owner, name, before)
+        setattr(owner, name, before) if had else delattr(owner, name)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ from collections.abc import Callable
 import mlx.core as mx
 import PIL.Image
 import PIL.ImageOps
-from bugs.claims.claim import Claim, replaced
+from bugs import replaced
+from bugs.claims.claim import Claim
 from mflux.models.flux2.model.flux2_transformer.transformer import Flux2Transformer
 from mflux.models.flux2.model.flux2_vae.vae import Flux2VAE
 from mflux.models.flux2.variants.edit.flux2_klein_edit import Flux2KleinEdit
@@ -38,7 +39,7 @@ def image(change: Callable) -> Callable:
 
 
 def pixels(change: Callable) -> Callable:
-    """``change(pixels)`` of the VAE's input, (1, 3, height, width)."""
+    """Applies ``change(pixels)`` to the VAE's input, (1, 3, height, width)."""
     original = ImageUtil.to_array
 
     return lambda: replaced(ImageUtil, "to_array", staticmethod(lambda *a, **k: change(original(*a, **k))))
@@ -58,7 +59,7 @@ def normalised(change: Callable) -> Callable:
 
 
 def conditioning(change: Callable) -> Callable:
-    """``change(latents, ids)`` of what is concatenated to the noise."""
+    """Applies ``change(latents, ids)`` to what is concatenated to the noise."""
 
     def prepare(original):
         return lambda **given: change(*original(**given))
@@ -67,7 +68,7 @@ def conditioning(change: Callable) -> Callable:
 
 
 def paths(change: Callable) -> Callable:
-    """``change(paths)`` of the images."""
+    """Applies ``change(paths)`` to the images."""
 
     def prepare(original):
         return lambda *, image_paths=None, **given: original(image_paths=change(list(image_paths)), **given)
@@ -76,7 +77,9 @@ def paths(change: Callable) -> Callable:
 
 
 def transformer(change: Callable) -> Callable:
-    """``change(call, latents, ids, images, image_ids)`` predicts; ``call(hidden_states, img_ids)`` is the transformer."""
+    """``change(call, latents, ids, images, image_ids)`` predicts; ``call(hidden_states, img_ids)``
+    is the transformer.
+    """
 
     def _predict(self, transformer):
         def predict(latents, image_latents, latent_ids, image_latent_ids, prompt_embeds, text_ids, timestep, **rest):
@@ -98,7 +101,7 @@ def _tail(call, latents, ids, images, image_ids):
 
 
 def _images_first(call, latents, ids, images, image_ids):
-    """Another order of rows, with its positions: right."""
+    """Another order of rows, with matching positions: correct."""
     return call(hidden_states=_joined(images, latents), img_ids=_joined(image_ids, ids))[:, -latents.shape[1] :]
 
 
@@ -129,7 +132,9 @@ def _not_given(call, latents, ids, images, image_ids):
 
 @contextlib.contextmanager
 def _listed():
-    """The transformer takes the images' latents as a list of pictures, as a rendered port's, and cuts its own result."""
+    """The transformer takes the images' latents as a list of pictures, like that of a rendered port, and cuts its own
+    result.
+    """
     original = Flux2Transformer.__call__
 
     def call(self, latents, pictures, **rest):
@@ -175,6 +180,24 @@ def _other_rows(latents: mx.array) -> mx.array:
     return _joined(latents[:, half:], latents[:, :half])
 
 
+def _swapped_pictures(latents: mx.array, ids: mx.array) -> tuple[mx.array, mx.array]:
+    """The second picture's rows first, with their own positions: right."""
+    times = ids[0, :, 0].tolist()
+    order = mx.array(sorted(range(len(times)), key=lambda n: (-times[n], n)))
+    return latents[:, order], ids[:, order]
+
+
+def _like_the_first(original: Callable) -> Callable:
+    """Every image at the size of the first."""
+
+    def prepare(given):
+        prepared = original(given)
+        return prepared.resize(_SIZES.setdefault("first", prepared.size), PIL.Image.LANCZOS)
+
+    return prepare
+
+
+_SIZES: dict[str, tuple[int, int]] = {}
 EDITS = (
     Claim("squashed, not cropped", EDIT, image(lambda i, w, h: i.resize((w, h), PIL.Image.LANCZOS)), "preprocess", "resized"),
     Claim("cropped at the corner", EDIT, image(lambda i, w, h: i.crop((0, 0, w, h))), "preprocess", "cropped at the corner; the reference's is cropped in the middle"),
@@ -207,9 +230,15 @@ EDITS = (
     Claim("positions twice as far", EDIT, conditioning(lambda x, ids: (x, ids * 2)), "positions", "rows differ"),
     Claim("with bars, not cropped", EDIT, image(lambda i, w, h: PIL.ImageOps.pad(i, (w, h))), "preprocess", "other pixels"),
     Claim("crop moved by a pixel", EDIT, image(lambda i, w, h: i.crop((5, 4, 5 + w, 4 + h))), "preprocess", "other pixels"),
+    Claim("positions of two images swapped", EDIT, conditioning(lambda x, ids: (x, _column(ids, lambda t: 30 - t))), "positions", "is 20, .*, the reference's 10"),
+    Claim("positions one row down", EDIT, conditioning(lambda x, ids: (x, ids + mx.array([0, 1, 0, 0], dtype=ids.dtype))), "positions", "rows differ"),
+    Claim("latents of two images swapped", EDIT, conditioning(lambda x, ids: (_swapped_pictures(x, ids)[0], ids)), "order", "image 2 before 1"),
+    Claim("all images at the first one's size", EDIT, helper("prepare_reference_image", _like_the_first), "preprocess", "image 2"),
+    Claim("in grey", EDIT, image(lambda i, w, h: PIL.ImageOps.fit(i.convert("L").convert("RGB"), (w, h))), "preprocess", "other pixels"),
     Claim("rows of two images mixed", EDIT, conditioning(lambda x, ids: (mx.concatenate([x[:, ::2], x[:, 1::2]], axis=1), ids)), "order", "image|rows are in another order"),
 )  # fmt: skip
 RIGHT = (
     Claim("images before the noise, with their positions", EDIT, transformer(_images_first), "", ""),
     Claim("images as a list of pictures", EDIT, _listed, "", ""),
+    Claim("second image before the first, with their positions", EDIT, conditioning(_swapped_pictures), "", ""),
 )

@@ -78,7 +78,7 @@ FIRST = "transformer.transformer_blocks.0"
 BUGS = (
     Bug("guidance without its norm", lambda m: replaced(QwenImage, "compute_guided_noise", staticmethod(_plain)),
         ("predict",), "guided", "guidance formula"),
-    Bug("one row of the template less", lambda m: replaced(QwenTextEncoder, "_process_text_embeddings_mlx", staticmethod(_one_row_less)),
+    Bug("template cut one row too late", lambda m: replaced(QwenTextEncoder, "_process_text_embeddings_mlx", staticmethod(_one_row_less)),
         ("text_encoder",), "guided", "1 more row"),
     Bug("the prompt as its own negative", lambda m: replaced(QwenPromptEncoder, "encode_prompt", staticmethod(_same_prompt_twice)),
         ("text_encoder", "tokenizer"), "guided"),

@@ -223,6 +223,6 @@ BUGS = (
     Bug("encoder RoPE theta", _other_encoder_theta,
         ("text_encoder", "text_encoder.rotary_emb", "text_encoder.layers.0.self_attn")),
     Bug("embedding not scaled", _half_embedding, ("text_encoder.embed_tokens",)),
-    Bug("embedding scaled behind it, which is not a bug", _scaled_behind_the_embedding, ()),
+    Bug("embedding scaled after it, which is not a bug", _scaled_behind_the_embedding, ()),
     Bug("noise scaled", lambda m: replaced(ZImageLatentCreator, "create_noise", staticmethod(_noise_scaled)), ("loop",)),
 )  # fmt: skip

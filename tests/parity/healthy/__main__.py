@@ -1,6 +1,9 @@
-"""``python -m tests.parity.healthy``: judge mflux's own ports in all settings and print a table. Takes about 40 minutes.
+"""``python -m tests.parity.healthy``: judge mflux's own ports in all settings and print a table.
 
-One line for each judged run; below it each line of the harness that no true difference explains. Ends with 1 when there is one.
+Takes about 40 minutes.
+
+One line for each judged run; below it each line of the harness that no true difference explains. Exits with 1 if there
+is any.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.parity.healthy", description=__doc__.splitlines()[0])
     parser.add_argument("families", nargs="*", metavar="FAMILY", help=f"default: all of {', '.join(FAMILIES)}")
     parser.add_argument(
-        "--only", nargs="*", default=[""], help="settings with one of these in their name, as modules-oblong"
+        "--only", nargs="*", default=[""], help="settings with one of these in their name, such as modules-oblong"
     )
     parser.add_argument("--dtype", choices=DTYPES, help="default: both")
     parser.add_argument("--folder", help="where recordings stay (default: nowhere)")

@@ -1,11 +1,14 @@
-"""The claims of mflux's own ports besides text-to-image, and the true differences between mflux 0.24 and diffusers 0.42."""
+"""The claims of mflux's own ports besides text-to-image, and the true differences between mflux 0.24 and diffusers
+0.42.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 
-# As large as what is drawn: mflux's FLUX.1 Kontext and FIBO scale an image to that size, diffusers encodes it at its own.
+# As large as what is drawn: mflux's FLUX.1 Kontext and FIBO scale an image to that size, diffusers encodes it at its
+# own.
 IMAGE, LARGE_IMAGE = "image-64x48.png", "image-384x384.png"
 SIZE = ("--size", "64x48", "--no-calibration")
 FLAGS = {
@@ -41,10 +44,15 @@ class Claimed:
         return next((one.reason for one in self.known if one.claim == claim and re.search(one.line, line)), "")
 
 
+OLD = (
+    "mflux's mapping of the family lists no lora.up and lora.down; diffusers' state_dict_utils.py:54 reads them as lora_B "
+    "and lora_A"
+)
 SAVED = "the reference does not read this key"
-# What a resumed adapter of ERNIE-Image and Krea 2 lacks: ernie_training_adapter.py:126 and krea2_training_adapter.py:139 call
-# LoRALoader.load_and_apply_lora without bake_lora=False, as flux2_base_training_adapter.py:106 does, so that lora_loader.py:75
-# adds it to the weights and nothing is trained. The rest is judged with an adapter that keeps it apart.
+# What a resumed adapter of ERNIE-Image and Krea 2 lacks: ernie_training_adapter.py:126 and
+# krea2_training_adapter.py:139 call LoRALoader.load_and_apply_lora without bake_lora=False, as
+# flux2_base_training_adapter.py:106 does, so that lora_loader.py:75 adds it to the weights and nothing is trained. The
+# rest is judged with an adapter that keeps it apart.
 UNBAKED = {"training": "Unbaked"}
 CLAIMED = {
     "z_image": Claimed(
@@ -64,6 +72,19 @@ CLAIMED = {
         {"edit": "Edit"},
         known=(
             Known(
+                "lora",
+                "^diffusers(_alpha)? FAIL .*: time_guidance_embed.timestep_embedder.linear_1 and 1 more: not applied",
+                "mflux's flux2_lora_mapping.py:121 lists time_guidance_embed.linear_1, its own path; diffusers' "
+                "transformer_flux2.py:1012 has time_guidance_embed.timestep_embedder.linear_1",
+            ),
+            Known("lora", "^diffusers_old FAIL refused, such as transformer.context_embedder.lora.down", OLD),
+            Known(
+                "lora",
+                "^lokr_diffusers FAIL .*: context_embedder and 8 more: not applied",
+                "mflux's flux2_lora_mapping.py:92 has no LoKr names for layers outside the blocks; diffusers' "
+                "lora_pipeline.py:5838 reads them for every layer",
+            ),
+            Known(
                 "training",
                 f"^saved FAIL transformer.transformer_blocks.2.attn.to_out.lora_B.*{SAVED}",
                 "mflux's flux2_base_training_adapter.py:133 saves its own paths, here attn.to_out (attention.py:21); diffusers' "
@@ -75,6 +96,19 @@ CLAIMED = {
         ("image", "lora", "training"),
         ports=UNBAKED,
         known=(
+            Known(
+                "lora",
+                "^(diffusers(_alpha)?|comfyui) FAIL .*: adaLN_modulation.1: not applied",
+                "mflux's ernie_lora_mapping.py:11 lists adaln_modulation, its own path, for these files; diffusers' "
+                "transformer_ernie_image.py:331 has adaLN_modulation.1",
+            ),
+            Known("lora", "^diffusers_old FAIL refused, such as transformer.adaLN_modulation.1.lora.down", OLD),
+            Known(
+                "lora",
+                "^peft FAIL refused, such as base_model.model.adaLN_modulation.1.lora_A",
+                "mflux's ernie_lora_mapping.py lists no name with base_model.model; diffusers' lora_pipeline.py:6613 "
+                "reads it as diffusion_model",
+            ),
             Known(
                 "training",
                 "^sigmas FAIL .*another schedule",
@@ -104,7 +138,17 @@ CLAIMED = {
         ),
     ),
     "flux_kontext": Claimed(("edit", "lora"), {"edit": ("--edit", IMAGE)}),
-    # Qwen-Image-Edit is prepared (families.py) and not judged yet: something still asks for torchvision, which is a stub
-    # here, with: --edit LARGE_IMAGE --size 384x384 --steps 2.
+    "qwen_edit": Claimed(
+        ("edit",),
+        {"edit": ("--edit", LARGE_IMAGE, "--size", "384x384", "--steps", "2")},
+        known=(
+            Known(
+                "edit",
+                r"^text_encoder FAIL relL2 2\.\d+e-04 ",
+                "mflux's qwen_image_edit.py:215 passes the prompts' embeddings on in float16 in every dtype; diffusers' "
+                "pipeline_qwenimage_edit.py:268 keeps the encoder's",
+            ),
+        ),
+    ),
     "fibo_edit": Claimed(("edit",), {"edit": ("--edit", IMAGE)}, {"edit": "WithReferenceSteps"}),
 }

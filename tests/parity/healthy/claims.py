@@ -1,7 +1,8 @@
-"""``python -m tests.parity.healthy.claims``: judge what mflux's own ports claim besides text-to-image, and print a table.
+"""``python -m tests.parity.healthy.claims``: judge what mflux's own ports claim besides text-to-image, and print a
+table.
 
-One line for each claim of a family: how many rows pass, and the seconds. Below it each row that fails and is explained by
-no true difference. Ends with 1 when there is one.
+One line for each claim of a family: how many rows pass, and the seconds. Below it each row that fails and is explained
+by no true difference. Exits with 1 if there is any.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ ROW = re.compile(
 
 @dataclass(frozen=True)
 class Judged:
-    """One claim of one family. ``rows``: the state and the rest of the line of each. ``alarms``: rows that nothing explains."""
+    """One claim of one family.
+
+    ``rows``: the state and the rest of the line of each. ``alarms``: rows that nothing explains.
+    """
 
     family: str
     claim: str

@@ -133,7 +133,8 @@ FAMILIES = {
     "fibo": Family(4, 5.0, **FIBO_PROMPTS, overrides=("text_encoder.no_rope_layers=[1,1,1,1]",), differences=FIBO),
     "fibo2": Family(4, 5.0, **FIBO_PROMPTS),
 }  # fmt: skip
-# Families that only edit: judged with an input image, by test_edit.py. FIBO's steps differ there, too (its terminal shift).
+# Families that only edit: judged with an input image, by test_edit.py. FIBO's steps differ there, too (its terminal
+# shift).
 EDITS = {
     "flux_kontext": Family(4, 2.5, negative="", calls=("_auto_resize=false",), differences=FLUX),
     "fibo_edit": Family(
@@ -141,8 +142,8 @@ EDITS = {
         prompt='{"short_description": "a red fox in deep snow", "edit_instruction": "make it green"}',
         negative='{"short_description": "a blurry dog in a rain", "edit_instruction": "make it brown"}',
     ),
-    # diffusers gives the encoder and the VAE an image of a million pixels, mflux the encoder one of 384 * 384 and the VAE one
-    # of the output's size: with that area in diffusers' source and an image of that size all three are one.
+    # diffusers gives the encoder and the VAE an image of a million pixels, mflux the encoder one of 384 * 384 and the
+    # VAE one of the output's size: with that area in diffusers' source and an image of that size all three are one.
     "qwen_edit": Family(
         4, 4.0, words={
             "diffusers.pipelines.qwenimage.pipeline_qwenimage_edit": {"1024 * 1024": "384 * 384"},
@@ -152,7 +153,8 @@ EDITS = {
         overrides=("text_encoder.vision_config.fullatt_block_indexes=[1]",), differences=QWEN,
     ),
 }  # fmt: skip
-# Left out of the ten, and replaced by FLUX.1 dev (an embedded guidance) and Z-Image's base (guidance): mflux's Ideogram4
-# loads checkpoints in fp8 only, which diffusers does not, and its loop has no step of a scheduler. mflux's text-to-image
-# class of Qwen-Image-2.1 is not diffusers' pipeline, as its qwen21/reference/README.md says: three channels of the VAE's
-# four, the encoder's final norm (diffusers' pipeline_qwenimage21.py:303 takes the layer before it), its own schedule.
+# Left out of the ten, and replaced by FLUX.1 dev (an embedded guidance) and Z-Image's base (guidance): mflux's
+# Ideogram4 loads checkpoints in fp8 only, which diffusers does not, and its loop has no step of a scheduler. mflux's
+# text-to-image class of Qwen-Image-2.1 is not diffusers' pipeline, as its qwen21/reference/README.md says: three
+# channels of the VAE's four, the encoder's final norm (diffusers' pipeline_qwenimage21.py:303 takes the layer before
+# it), its own schedule.

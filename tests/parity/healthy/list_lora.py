@@ -1,4 +1,7 @@
-"""Print the keys that the family's own LoRA mapping lists. Copied into a family's folder: runs where mflux is installed."""
+"""Print the keys that the family's own LoRA mapping lists.
+
+Copied into a family's folder: runs where mflux is installed.
+"""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def prepare(name: str, folder: Path) -> Path:
 
 
 def family_of(name: str) -> Family:
-    """A family that draws from text, or one that only edits."""
+    """A family that generates from text, or one that only edits."""
     return EDITS.get(name) or FAMILIES[name]
 
 
@@ -166,6 +166,8 @@ def _python(home: Path, *command: object, given: str = "") -> subprocess.Complet
     paths = [str(home), str(releases.source(releases.NEWEST) / "src"), str(HERE / "stubs")]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1", "MLX_ENABLE_TF32": "0"}
     words = [str(python), *map(str, command)]
+    if (home / "sitecustomize.py").is_file():  # only read where Python starts
+        return preloaded.fresh(words, home, variables, given)
     return preloaded.run(words, home, variables, given, stubs=str(HERE / "stubs"))
 
 

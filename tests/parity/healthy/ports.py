@@ -171,10 +171,10 @@ class ReferenceSteps(FlowMatchEulerDiscreteScheduler):
         self._sigmas = mx.array([*sigmas, 0.0])
 
     def set_image_seq_len(self, image_seq_len):
-        """The size was taken into account."""
+        """Does nothing: the size is already taken into account."""
 
     def set_mu(self, mu):
-        """So was the shift that a port computes."""
+        """Does nothing: the shift that a port computes is already taken into account."""
 
 
 class WithReferenceSteps(Port):

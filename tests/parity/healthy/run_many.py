@@ -1,7 +1,7 @@
 """Run one of the scripts many times in one process. Copied into a family's folder.
 
-``run_many.py SCRIPT`` reads a JSON list of argument lists from standard input, and prints a JSON line for each: the exit
-code, the seconds, and what was printed.
+``run_many.py SCRIPT`` reads a JSON list of argument lists from standard input, and prints a JSON line for each: the
+exit code, the seconds, and what was printed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The settings in which every family is recorded and judged: all pairs of size, guidance and level in nine recordings."""
+"""The settings in which every family is recorded and judged: all pairs of size, guidance and level
+in nine recordings.
+"""
 
 from __future__ import annotations
 

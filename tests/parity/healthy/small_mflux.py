@@ -17,13 +17,13 @@ Table = dict[str, dict[str, object]]  # by the prefix of a module's name: words 
 
 
 def install(folder: Path, tables) -> None:
-    """From now on mflux's modules are imported with the sizes of the twin in ``folder``. ``tables(sizes)`` has them."""
+    """From now on, import mflux's modules with the sizes of the twin in ``folder``. ``tables(sizes)`` has them."""
     sizes = json.loads((folder / "sizes.json").read_text())
     sys.meta_path.insert(0, _Finder(tables(sizes)))
 
 
 def change(words: Table) -> None:
-    """From now on modules of the reference are imported with other numbers as well."""
+    """From now on, import modules of the reference with other numbers as well."""
     sys.meta_path.insert(0, _Finder(words))
 
 

@@ -15,14 +15,14 @@ _PARTS = re.compile(
     r"|prompt_embeddings_adapter|bundle_emb)(?:\.|$)"
     r"|^(?:lora_(?:unet|transformer|te\d?|t5xxl|prior)|lycoris)_"
 )
-# Names that mean an adapter only where nothing else is in the file.
+# Names that mean an adapter only if nothing else is in the file.
 _ADAPTER_ONLY = re.compile(
     r"(?:^|\.)(?:lora_\w+|lokr_\w+|hada_\w+|oft_\w+|dora_scale|alpha|rescale|diff(?:_b)?|set_(?:weight|bias)|[wb]_norm"
     r"|on_input|(?:[ab][12]|bm[12])\.weight)(?:\.|$)"
 )
 _WORD = re.compile(r"(?:emb_params|clip_[lg]|t5xxl|string_to_param(?:\.\*)?|\*)$")
 _IMAGE_PROMPT = re.compile(r"(?:image_proj|ip_adapter)\.")
-# Kinds that a whole file can be: every one of its names must fit.
+# Kinds of whole files: every name in the file must fit.
 _FILES = (
     ("LoRA file", lambda name: bool(_PARTS.search(name) or _ADAPTER_ONLY.search(name)), "an adapter without its model",
      "account for it with `mflux-port ledger --lora`, and name the model's checkpoint here"),

@@ -1,4 +1,6 @@
-"""The axis order of a file's arrays: PyTorch's, or that of MLX, Flax or GGUF, whose arrays a port must not transpose again."""
+"""The axis order of a file's arrays: PyTorch's, or that of MLX, Flax or GGUF, whose arrays a port must not transpose
+again.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,7 @@ def _by_shape(tensors: Mapping[str, Tensor]) -> list[Kind]:
 
 
 def order(name: str, shape: tuple[int, ...]) -> str:
-    """``torch`` or ``mlx`` when a convolution's weight can be nothing else, otherwise ''.
+    """``torch`` or ``mlx`` when a convolution's weight can only be that, otherwise ''.
 
     torch stores (out, in, *kernel), MLX (out, *kernel, in). A kernel is small and mostly square; there are many
     channels.

@@ -40,7 +40,7 @@ def is_buffer(name: str, tensor: Tensor) -> bool:
 
 
 def buffers(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """The arrays that need no place in a port, by name, with the reason."""
+    """The arrays that a port need not have, by name, with the reason."""
     found = {}
     for name, tensor in tensors.items():
         last = name.rpartition(".")[2]

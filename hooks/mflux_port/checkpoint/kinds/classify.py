@@ -16,7 +16,7 @@ from mflux_port.checkpoint.kinds.quantization import doubles, quantized
 
 @dataclass
 class Classified:
-    """``kinds``: what is special. ``waived``: tensors that a port does not load, with the reason."""
+    """``kinds``: what is special about them. ``waived``: tensors that a port does not load, with the reason."""
 
     kinds: list[Kind]
     tensors: dict[str, Tensor]

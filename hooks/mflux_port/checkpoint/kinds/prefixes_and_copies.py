@@ -1,7 +1,7 @@
 """The names that a checkpoint gives its tensors: wrappers around the model, and copies of it in the same file.
 
-Training code wraps a model (``module.``, ``_orig_mod.``) or stores it below a name (``model.diffusion_model.``); a port
-has neither. Some files hold an averaged copy (EMA) next to the weights.
+Training code wraps a model (``module.``, ``_orig_mod.``) or stores it under a prefix (``model.diffusion_model.``); a
+port has neither. Some files hold an averaged copy (EMA) next to the weights.
 """
 
 from __future__ import annotations

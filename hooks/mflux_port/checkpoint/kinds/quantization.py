@@ -104,7 +104,7 @@ def quantized(tensors: Mapping[str, Tensor], config: Mapping) -> list[Kind]:
 
 
 def doubles(tensors: Mapping[str, Tensor]) -> list[Kind]:
-    """A list of one Kind for weights of 64 bits: no Mac's GPU computes with them, so MLX refuses the file."""
+    """A list of one Kind for weights of 64 bits: no Mac GPU supports them, so MLX refuses the file."""
     names = [name for name, tensor in tensors.items() if tensor.dtype == "F64"]
     if not names:
         return []

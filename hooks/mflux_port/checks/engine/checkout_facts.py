@@ -116,7 +116,7 @@ class Facts:
         return next((name for name in (f"{stem}.py", f"{stem}/__init__.py") if self.exists(name)), "")
 
     def table(self, path: str, name: str) -> ast.Dict | ast.List | None:
-        """The literal that ``name`` is set to in a file, at the top or inside a class."""
+        """The literal that ``name`` is set to in a file, at the top level or inside a class."""
         if not self.exists(path):
             return None
         tree = self.tree(path)
@@ -140,7 +140,9 @@ class Facts:
         return sorted(path.name for path in (self.root / "src/mflux/models").iterdir() if path.is_dir())
 
     def owner(self, name: str) -> str:
-        """The model whose name is in a file's name, as whole words; the longest of several, empty when there is none."""
+        """The model whose name is in a file's name, as whole words; the longest of several, empty
+        when there is none.
+        """
         words = f"_{re.sub(r'[^a-z0-9]+', '_', name.lower())}_"
         return max((model for model in self.folders if f"_{model}_" in words), key=len, default="")
 
@@ -194,7 +196,9 @@ class Facts:
 
     @cached_property
     def save_routes(self) -> dict[str, str] | None:
-        """The class name that mflux-save uses for each registry key; None if save.py is an if/elif chain (mflux 0.18)."""
+        """The class name that mflux-save uses for each registry key; None if save.py is an if/elif
+        chain (mflux 0.18).
+        """
         table = self.table(SAVE, "MODEL_CLASSES")
         if not isinstance(table, ast.Dict):
             return None

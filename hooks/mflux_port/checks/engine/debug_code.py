@@ -18,7 +18,9 @@ def debugging_calls(file: str, nodes: list[ast.AST]) -> list[ast.Call]:
 
 
 def unwritten_lines(package: Package, file: str) -> list[int]:
-    """Lines that raise NotImplementedError: all in a port in progress (the draft writes them), bare ones in a merged port."""
+    """Lines that raise NotImplementedError: all of them in a port in progress (the draft writes them), only bare ones
+    in a merged port.
+    """
     nodes = package.facts.nodes(file)
     functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
     abstract = [node for node in functions if "abstractmethod" in map(syntax.dotted, node.decorator_list)]

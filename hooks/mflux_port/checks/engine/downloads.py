@@ -18,7 +18,7 @@ def download_patterns(package: Package) -> list[str]:
 
 
 def own_patterns(package: Package) -> list[str]:
-    """The patterns written in the definition, in constants of its module too."""
+    """The patterns in the definition, including those in constants of its module."""
     nodes = [node for function in pattern_functions(package) for node in syntax.walk(function)]
     found = syntax.strings(nodes)
     constants: dict[str, object] = {}
@@ -43,5 +43,5 @@ def loaded_folders(definitions: list[ast.Call]) -> set[str]:
 
 
 def is_downloaded(folder: str, patterns: list[str]) -> bool:
-    """Does a pattern match files in the folder?"""
+    """Whether a pattern matches files in the folder."""
     return any(pattern.split("/")[0] in (folder, "*", "**") or pattern.startswith("*") for pattern in patterns)

@@ -28,7 +28,7 @@ def verify_environment(facts: Facts, port: Port) -> None:
     if found:
         template = address(port.template, port.template_commit) or "<template>"
         raise PortError(
-            f"--run needs {', '.join(found)}, not installed for {python_of(facts)}; run it in the checkout's "
+            f"--run needs {', '.join(found)}, missing in {python_of(facts)}; run it in the checkout's "
             f"environment: uv run --with {template} mflux-port check {port.model} --run"
         )
 

@@ -15,6 +15,7 @@ CLAIMS = {"edit": "edits", "image_to_image": "img2img", "lora": "lora", "trainin
 CLAIM_FLAGS = {
     "edit": "--edit", "image_to_image": "--image", "lora": "--lora", "training": "--training", "quantized": "--quantize 8",
 }  # fmt: skip
+TWIN = " --model porting/{model}/artifacts/tiny"  # the option of run_reference.py
 # Stages whose result depends on the guidance.
 _GUIDED = ("guidance", "loop", "end_to_end", BFLOAT16)
 _BOX = re.compile(r"^- \[(?P<tick>[ xX])\] (?P<text>.*)$")
@@ -27,7 +28,7 @@ _FIGURES = re.compile(
 )
 _BEFORE_SETTINGS = re.compile(r"relL2 \S+ of [^\s,]+(, waived)?, \w+, \d+x\d+, [\d-]+, commit \w+\+?")
 OPEN = "is open"
-# The least side of a picture that counts, in pixels: a smaller picture hides errors at the edges of tiles and of
+# The smallest side of a picture that counts, in pixels: a smaller picture hides errors at the edges of tiles and of
 # position tables.
 _SIDE = 512
 # The folders whose code a stage's proof covers.
@@ -35,7 +36,9 @@ _PROVEN_CODE = ("model", "weights", "variants", "latent_creator", "training_adap
 
 
 class Box(NamedTuple):
-    """One box of PORTING.md. ``stage`` is set if the runner ticks it; ``figures``: the text it wrote after it.
+    """One box of PORTING.md.
+
+    ``stage`` is set if the runner ticks it; ``figures`` is the text that it wrote after the box.
 
     ``guidance`` is the value that the port used, 1 if it used none.
     """
@@ -71,11 +74,11 @@ class Box(NamedTuple):
     def _lesser_setting(self, found: re.Match) -> str:
         wanted = BFLOAT16 if self.stage == BFLOAT16 else "float32"
         if found["dtype"] != wanted:
-            return f"was run in {found['dtype']}; {wanted} counts"
+            return f"was run in {found['dtype']}; only {wanted} counts"
         if self.stage in CLAIMS:
             return ""  # they compare numbers, not pictures
         if int(found["width"]) * int(found["height"]) < _SIDE**2:
-            return f"was run at {found['width']}x{found['height']}; {_SIDE}x{_SIDE} and larger counts"
+            return f"was run at {found['width']}x{found['height']}; only {_SIDE}x{_SIDE} or larger counts"
         if self._unguided(found):
             return f"was run with guidance {found['guidance']}; the port's is {self.guidance:g}"
         return ""
@@ -83,16 +86,19 @@ class Box(NamedTuple):
     def _unguided(self, found: re.Match) -> bool:
         return self.stage in _GUIDED and self.guidance > 1 and not _number(found["guidance"]) > 1
 
-    def commands(self, model: str) -> str:
-        """The command that proves the box, with the reference's command before it if the reference has to run again."""
+    def commands(self, model: str, checkpoint: str = "") -> str:
+        """The command that proves the box, with the reference's command before it if the reference has to run again.
+
+        ``checkpoint``: the options of the reference for a claim's own run, which name another one than the port's repo.
+        """
         if self.stage in CLAIMS:
-            return _claim_commands(model, self.stage)
+            return _claim_commands(model, self.stage, checkpoint)
         flags = " --dtype bfloat16" if self.stage == BFLOAT16 else f" --stage {self.stage}"
         judge = f"uv run python porting/{model}/run_mflux.py{flags}"
         found = _FIGURES.fullmatch(self.figures)
         if not found or found["failed"] or not self._lesser_setting(found):
             return judge
-        flags = f" --model porting/{model}/artifacts/tiny" if found["twin"] else ""
+        flags = TWIN.format(model=model) if found["twin"] else ""
         if int(found["width"]) * int(found["height"]) < _SIDE**2:
             flags += f" --size {_SIDE}"
         if self._unguided(found):
@@ -116,6 +122,12 @@ class Box(NamedTuple):
     @property
     def proven(self) -> bool:
         return not self.problem
+
+    @property
+    def on_twin(self) -> bool:
+        """Whether its figures are of a tiny twin."""
+        found = _FIGURES.fullmatch(self.figures)
+        return found is not None and found["twin"] is not None
 
     @property
     def commit(self) -> str:
@@ -155,10 +167,15 @@ def claimed(package: Package) -> list[str]:
     return [claim for claim, answer in CLAIMS.items() if not answer or port is not None and getattr(port, answer)]
 
 
-def _claim_commands(model: str, claim: str) -> str:
+def shares_checkpoint(package: Package, claim: str) -> bool:
+    """Whether a claim is recorded from the checkpoint of the stages; editing may have one of its own."""
+    return claim != "edit" or package.port is None or package.port.edit_repo == package.port.hf_repo
+
+
+def _claim_commands(model: str, claim: str, checkpoint: str) -> str:
     judge = f"uv run python porting/{model}/run_mflux.py {CLAIM_FLAGS[claim]}"
     recorded = "" if claim == "quantized" else f" {CLAIM_FLAGS[claim]}"
-    return f"uv run porting/{model}/run_reference.py{recorded} && {judge}"
+    return f"uv run porting/{model}/run_reference.py{checkpoint}{recorded} && {judge}"
 
 
 def _guidance(package: Package) -> float:

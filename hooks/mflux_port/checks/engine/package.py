@@ -263,12 +263,12 @@ class Package:
 
     @property
     def takes_lora(self) -> bool:
-        """Does a command of the port have LoRA options?"""
+        """Whether a command of the port has LoRA options."""
         return any(syntax.calls(self.command_nodes(file), "add_lora_arguments") for file in self.commands)
 
     @property
     def takes_image(self) -> bool:
-        """Can a text-to-image command of the port start from an image?"""
+        """Whether a text-to-image command of the port can start from an image."""
         return any(syntax.calls(self.command_nodes(file), "add_image_to_image_arguments") for file in self.commands)
 
     @property
@@ -277,7 +277,7 @@ class Package:
 
     @property
     def trains(self) -> bool:
-        """Does ``mflux-train`` support the port, or does the port have an adapter?"""
+        """Whether ``mflux-train`` supports the port, or the port has an adapter."""
         return f"mflux.models.{self.model}." in self.facts.text(RUNNER) or bool(self.adapters)
 
     @property

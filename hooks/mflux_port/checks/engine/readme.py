@@ -38,7 +38,7 @@ class Example(NamedTuple):
 
 
 def has_heading(package: Package, *words: str) -> bool:
-    """Does a heading contain one of the words?"""
+    """Whether a heading contains one of the words."""
     headings = [line.lower() for line in package.readme.splitlines() if line.startswith("#")]
     return any(word in heading for heading in headings for word in words)
 
@@ -68,7 +68,7 @@ def examples(package: Package) -> list[Example]:
 
 
 def saves_to(package: Package, folder: str) -> bool:
-    """Does an example create this folder, for example with ``mflux-save --path``?"""
+    """Whether an example creates this folder, for example with ``mflux-save --path``."""
     return bool(re.search(rf"--path[ =]+\S*{re.escape(folder)}(?![\w-])", package.readme))
 
 
@@ -78,7 +78,7 @@ def python_examples(package: Package) -> list[str]:
 
 
 def import_problems(package: Package, text: str) -> list[str]:
-    """The faults of a Python example: a syntax error, or imports from mflux that do not exist."""
+    """What is wrong with a Python example: a syntax error, or imports from mflux that do not exist."""
     try:
         imported = syntax.imports(parse_python(text))
     except SyntaxError as error:

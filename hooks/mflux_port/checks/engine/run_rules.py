@@ -50,7 +50,9 @@ def find_package(facts: Facts, model: str) -> Package:
 
 
 def check(checkout: Checkout, models: list[str], also: set[str] = frozenset()) -> list[Row]:
-    """Run every rule on ``models``, or on all models when the list is empty; ``also`` adds the kinds "merge" and "run"."""
+    """Run every rule on ``models``, or on all models when the list is empty; ``also`` adds the
+    kinds "merge" and "run".
+    """
     facts = Facts(checkout)
     rules = rules_when(*also)
     packages = [find_package(facts, model) for model in models or all_models(facts)]

@@ -1,7 +1,7 @@
 """Evaluate code without running it: the tables that a mapping builds from strings.
 
-Supports the part of Python that mflux's mappings use: literals, f-strings, comprehensions, loops, conditions, methods of
-strings, lists and dicts, and static methods and constants of the same module and of modules that it imports.
+Supports the part of Python that mflux's mappings use: literals, f-strings, comprehensions, loops, conditions, methods
+of strings, lists and dicts, and static methods and constants of the same module and of modules that it imports.
 Anything else raises Unknown, so that a rule can report that it cannot read the mapping.
 """
 

@@ -55,7 +55,7 @@ def keyword(call: ast.Call, name: str) -> ast.expr | None:
 
 
 def has_keyword(call: ast.Call, name: str) -> bool:
-    """Is the keyword given? Also true for ``**arguments``, which may contain it."""
+    """Whether the keyword is given; also true for ``**arguments``, which may contain it."""
     return any(item.arg in (name, None) for item in call.keywords)
 
 

@@ -180,7 +180,7 @@ def readme_uses_the_default_steps(package: Package) -> Verdict:
     "DOC10",
     looks_at=_README,
     fix="run mflux-port inspect <repo> --sizes <model> --saved <folder of the mflux-save copy>; it writes both sizes there",
-    why="users fill their disk by surprise (guide: disk-size warning)",
+    why="an unexpected download fills the user's disk (guide: disk-size warning)",
     only=reasons.generates,
     when=MERGE,
 )

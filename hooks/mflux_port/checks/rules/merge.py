@@ -1,4 +1,4 @@
-"""MRG: what must be true before the pull request: proof, no traces, and a reason for every change outside the package."""
+"""MRG: what must be true before the pull request: proof, no traces, and a reason for every outside change."""
 
 from __future__ import annotations
 
@@ -56,11 +56,15 @@ def bfloat16_is_proven(package: Package) -> Verdict:
     when=MERGE,
 )
 def claims_are_proven(package: Package) -> Verdict:
-    """What the port claims besides text-to-image was proven against the reference: editing, image-to-image, LoRA, training, quantized"""
+    """Every claim besides text-to-image is proven: editing, image-to-image, LoRA, training, quantized"""
     found, claimed = evidence.stages(package), evidence.claimed(package)
     problems = [_MISSING.format(claim) for claim in claimed if claim not in found]
     boxes = {claim: found[claim] for claim in claimed if claim in found and found[claim].problem}
-    problems += [f"{claim} {box.problem}: {box.commands(package.model)}" for claim, box in boxes.items()]
+    # A port whose stages were proven on a twin has no other checkpoint here.
+    given = evidence.TWIN.format(model=package.model) if any(box.on_twin for box in found.values()) else ""
+    for claim, box in boxes.items():
+        checkpoint = given if evidence.shares_checkpoint(package, claim) else ""
+        problems.append(f"{claim} {box.problem}: {box.commands(package.model, checkpoint)}")
     return failed("; ".join(problems)) if problems else passed()  # each has its own command
 
 

@@ -115,7 +115,8 @@ sys.exit(main(["ledger", sys.argv[2], "--dry-run"]))
 """
 
 
-# Runs mflux-save on the tiny checkpoint, whose sizes replace the registry's; then loads the copy and generates an image.
+# Runs mflux-save on the tiny checkpoint, whose sizes replace the registry's; then loads the copy and generates an
+# image.
 _ROUND_TRIP = """
 import importlib, sys
 model, key, module, name, scratch = sys.argv[1:]

@@ -239,7 +239,7 @@ def _generating(package: Package) -> list[Class]:
 
 
 def _problem_of(item: Class, given: ast.expr | None, defaults: set) -> str:
-    """The fault of a preview's setting, compared with the checkpoints' ``defaults``; empty when it is right."""
+    """What is wrong with a preview's setting, compared with the checkpoints' ``defaults``; empty when it is right."""
     if given is None:
         return "is not passed"
     parts = _origins(item, given)
@@ -281,7 +281,7 @@ def _called_on_adapter(body: list[ast.stmt]) -> set[str]:
 
 
 def _names_the_port(package: Package, test: ast.expr) -> bool:
-    """Does a condition use a name of the port, or a variable that was set from one?"""
+    """Whether a condition uses a name of the port, or a variable that was set from one."""
     nodes = package.facts.nodes(RUNNER)
     names = syntax.variable_names(syntax.walk(test))
     parts = [test, *(value for node in nodes for target, value in syntax.assignments([node]) if target in names)]

@@ -235,7 +235,7 @@ def _components_without(package: Package, argument: str) -> list[str]:
 
 
 def _is_named(package: Package, folder: str) -> bool:
-    """Does the package's code name the folder outside the download patterns?"""
+    """Whether the package's code names the folder outside the download patterns."""
     asking = {node for function in pattern_functions(package) for node in syntax.walk(function)}
     for file in package.files_in(""):
         if folder in package.facts.text(file):
@@ -246,7 +246,7 @@ def _is_named(package: Package, folder: str) -> bool:
 
 
 def _loads_flat(package: Package) -> bool:
-    """Is a component loaded from the repo's top folder?"""
+    """Whether a component is loaded from the repo's top folder."""
     given = [syntax.keyword(call, "hf_subdir") for call in package.components]
     return any(node is None or syntax.literal(node) in (".", "", None, syntax.UNKNOWN) for node in given)
 

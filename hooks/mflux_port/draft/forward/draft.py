@@ -16,7 +16,10 @@ Say = Callable[[str], None]
 
 @dataclass
 class ForwardDraft:
-    """``forwards``: by group. ``reason``: why there are none, in one line. ``also``: what other files read, by group."""
+    """``forwards``: by group.
+
+    ``reason`` says in one line why there are none. ``also``: what other files need, by group.
+    """
 
     forwards: dict[str, Forward] = field(default_factory=dict)
     reason: str = ""
@@ -38,8 +41,8 @@ def draft_forwards(
 ) -> ForwardDraft:
     """Write and prove the forward passes of a component's reference. Needs torch, MLX and the reference's library.
 
-    ``name``: the port's name for it. ``trains``: the port has training, which may checkpoint gradients. Without a twin that
-    runs, the draft has a reason and no forward pass.
+    ``name``: the port's name for it. ``trains``: the port has training, which may checkpoint gradients. Without a twin
+    that runs, the draft has a reason and no forward pass.
     """
     missing = [
         package for package in ("torch", "mlx", component.library) if not importlib.util.find_spec(package or "?")
@@ -106,7 +109,7 @@ def written(
 
 
 def resized(component, model) -> set[tuple[str, str]]:
-    """(group, attribute) of the numbers that differ between the twin and the real model."""
+    """The (group, attribute) pairs of the numbers that differ between the twin and the real model."""
     from mflux_port.draft.tree.from_reference import build
 
     real = build(component, component.config, "meta")
@@ -118,15 +121,15 @@ def resized(component, model) -> set[tuple[str, str]]:
 
 def _numbers(model) -> dict[tuple[str, str], set]:
     from mflux_port.draft.forward.record.groups import group_of
+    from mflux_port.draft.forward.record.recorder import object_group
 
-    found: dict[tuple[str, str], set] = {}
-    for module in model.modules():
-        for name, value in vars(module).items():
-            if type(value) in (int, float):
-                found.setdefault((group_of(module), name), set()).add(value)
     config = getattr(model, "config", None)
     pairs = config.items() if hasattr(config, "items") else vars(config or object).items()
-    for name, value in pairs:
-        if type(value) in (int, float):
-            found.setdefault((group_of(model), name), set()).add(value)
+    owned = [(object_group(config), *pair) for pair in pairs]
+    owned += [(group_of(module), *pair) for module in model.modules() for pair in vars(module).items()]
+    found: dict[tuple[str, str], set] = {}
+    for group, name, value in owned:
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        if parts and all(type(part) in (int, float, str) for part in parts) and type(value) is not str:
+            found.setdefault((group, name), set()).add(tuple(parts))
     return found

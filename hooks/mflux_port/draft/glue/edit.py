@@ -1,4 +1,6 @@
-"""The methods that only an edit port has, besides those that call the transformer: MLX code written from the facts."""
+"""The MLX code of the methods that only an edit port has, except those that call the transformer, written from the
+facts.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ def fit_lines(value: dict) -> list[str]:
 
 
 def _own_size(value: dict) -> list[str]:
-    """Width and height of the image itself, reduced if it is too large."""
+    """The image's own width and height, reduced if it is too large."""
     multiple, most = value["multiple"], value["most"]
     scaled = [
         f"if image.width * image.height > {most}:",

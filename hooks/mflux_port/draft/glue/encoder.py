@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from mflux_port.draft.glue.encoder_states import States, states
@@ -15,7 +16,7 @@ _LONG = 40  # characters; a longer text is a constant
 
 
 class Undecided(Exception):
-    """What the facts do not decide, in words, and the fact that lists alternatives."""
+    """What the facts do not decide, in words, and the name of the fact that lists alternatives."""
 
     def __init__(self, what: str, fact: dict | None = None):
         super().__init__(what)
@@ -34,19 +35,21 @@ class Group:
 
 @dataclass
 class Encoder:
-    """One encoder of a port, with the facts about it. ``signature`` and ``stack``: of a drafted class; ``with_mask``:
-    the mask is returned.
+    """One encoder of a port, with the facts about it.
+
+    ``signature`` and ``stack`` are those of a drafted class; ``mask_name``: the name under which the mask is returned,
+    empty if it is not.
 
     ``constants`` collects long texts, as the prompt encoder's class attributes.
     """
 
     port: TextEncoder
-    class_name: str  # of the prompt encoder
+    class_name: str  # class attributes of the prompt encoder
     facts: dict[str, dict]
     signature: Signature | None
     stack: LayerStack | None
     groups: list[Group]
-    with_mask: bool
+    mask_name: str
     constants: dict[str, str] = field(default_factory=dict)
     has_option: bool = False  # encode_prompt takes negative=True
 
@@ -82,7 +85,9 @@ class Encoder:
         lines = [*lower, *self._format(), *self._ids(), *found.lines]
         for group in self.groups:
             lines += self._kept(group, [expressions[state] for state in group.states])
-        return lines, set(found.needs)
+        if "quoted" in self.tokens:
+            lines += self._without_words()
+        return lines, {*found.needs, *(["re"] if "quoted" in self.tokens else [])}
 
     def mask(self) -> str:
         """The expression for the mask of the vectors that are kept."""
@@ -92,6 +97,8 @@ class Encoder:
     # -------------------------------------------------------------------------------------------------------- the text
 
     def _format(self) -> list[str]:
+        if "quoted" in self.tokens:
+            return self._words()
         template = self.tokens.get("chat_template")
         if template is not None and self.has_option:
             raise Undecided("how a negative prompt is encoded without the chat template", self.facts["negative"])
@@ -101,6 +108,25 @@ class Encoder:
             text = self._filled(self.tokens.get("before", ""), "{prompt}", self.tokens.get("after", ""))
             return [f"text = prompt if negative else {text}" if self.has_option else f"text = {text}"]
         return ["text = prompt"]
+
+    def _words(self) -> list[str]:
+        """The lines for an encoder that gets only a prompt's quoted words."""
+        pairs = ", ".join(repr(f"{re.escape(left)}(.*?){re.escape(right)}") for left, right in self.tokens["quoted"])
+        each = self._filled(self.tokens["before"], "{prompt}", self.tokens["after"]).replace("prompt", "word")
+        return [
+            "# Only the quoted words of the prompt.",
+            f"words = [word for pair in ({pairs},) for word in re.findall(pair, prompt)]",
+            f'text = "".join({each} for word in words)',
+        ]
+
+    def _without_words(self) -> list[str]:
+        names = [group.name for group in self.groups]
+        names += ["attention_mask"] if self.mask_name else []
+        return [
+            "if not words:",
+            "    # Then the reference gives zeros.",
+            *(f"    {name} = mx.zeros_like({name})" for name in names),
+        ]
 
     def _chat(self, template: dict) -> list[str]:
         messages = [
@@ -141,7 +167,7 @@ class Encoder:
                 f"ahead = mx.full((1, -input_ids.shape[1] % {ahead['multiple']}), tokenizer.tokenizer.pad_token_id)",
                 "input_ids = mx.concatenate([ahead.astype(input_ids.dtype), input_ids], axis=1)",
             ]
-        if self.gives_mask or self.value["keep"] == "tokens" or self.value.get("zeros") or self.with_mask:
+        if self.gives_mask or self.value["keep"] == "tokens" or self.value.get("zeros") or self.mask_name:
             lines.append(f"attention_mask = mx.array({mask})")
         return lines
 
@@ -183,7 +209,7 @@ class Encoder:
         return lines
 
     def _filled_up(self, name: str) -> list[str]:
-        """A transformer without a mask sees the zeros that fill every prompt up to one length."""
+        """A transformer without a mask also sees the zeros that pad every prompt to one length."""
         length = self.value.get("pad_to")
         if not length or gets_mask(self.facts):
             return []

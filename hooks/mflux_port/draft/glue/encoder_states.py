@@ -1,4 +1,4 @@
-"""How each of mflux's text encoders, and a drafted one, returns the hidden states that a pipeline uses."""
+"""How each of mflux's text encoders, or a drafted one, returns the hidden states that a pipeline uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LAST = ("last_hidden_state", "output", "0")
 
 @dataclass(frozen=True)
 class States:
-    """Code that gets the states: ``lines``, then one expression for each state. ``needs``: further imports."""
+    """Code that computes the states: ``lines``, then one expression for each state. ``needs``: further imports."""
 
     lines: list[str]
     expressions: list[str]
@@ -48,7 +48,7 @@ def states(
 
 
 def _unpacked(wanted: list[str], arguments: str, outputs: tuple[str, ...], stack: LayerStack | None) -> States | None:
-    """From an encoder that returns several results: as they are, or those of an earlier layer."""
+    """Code for an encoder that returns several results: the states as they are, or those of an earlier layer."""
     own = [name for name in wanted if name in outputs]
     earlier = [name for name in wanted if name not in outputs]
     lines = (

@@ -13,7 +13,7 @@ DTYPES = {"float": "mx.float32", "int": "mx.int32", "bool": "mx.bool_"}
 
 @dataclass
 class Given:
-    """What ``prepare`` has: the names that expressions may use, and the lines that define them.
+    """What is available in ``prepare``: the names that expressions may use, and the lines that define them.
 
     ``pixels``: how many pixels one latent spans.
     """
@@ -74,7 +74,9 @@ def _rotary(rule: dict, given: Given) -> str:
 
 def _mask(rule: dict, given: Given) -> str:
     dtype = DTYPES[rule["dtype"]]
-    if rule.get("all") or not given.embeds.with_mask:
+    if "of" in rule:
+        text = f"{given.embeds.mask_of(rule['of'])}.astype({dtype})"
+    elif rule.get("all") or not given.embeds.with_mask:
         text = f"mx.ones({given.embeddings}.shape[:2], dtype={dtype})"
     elif rule.get("extra"):
         given.extra[f"positions = mx.arange({given.embeddings}.shape[1])[None]"] = None

@@ -1,4 +1,6 @@
-"""The files between the networks, from the facts of the pipeline: prediction, prompt encoder, latents, sizes of the tests."""
+"""The files between the networks, from the facts of the pipeline: prediction, prompt encoder, latents, sizes of the
+tests.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,6 @@ from mflux_port.draft.glue.tiny_size_names import TINY_SIZES
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.write.formatting import formatted
 from mflux_port.draft.write.targets import Unresolved
-from mflux_port.port.answer_rules import choices
 from mflux_port.port.port import Port
 from mflux_port.port.text_encoders import OF_FIXED_SIZE
 
@@ -76,8 +77,6 @@ class Glue:
         if sides != self.port.size_multiple:
             why = f"both sides must be multiples of {sides}, and the answer size_multiple is {self.port.size_multiple}"
             fix = f"answer size_multiple: {sides}, and copy again"
-            if sides not in choices("size_multiple"):
-                fix = "let the command refuse other sizes, and give it another default than 1024"
             self.unresolved.append(Unresolved(COMPONENT, "size_multiple", why, (fix,)))
 
     def _readme(self) -> None:

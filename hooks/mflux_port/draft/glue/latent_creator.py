@@ -14,7 +14,7 @@ def resized(source: str, facts: dict[str, dict]) -> str | None:
     value = facts.get("packing", {}).get("value")
     if not value or len(value.get("noise_shape", ())) < 4:
         return None
-    # An axis of frames, which is 1 for a picture, is before the channels or after them.
+    # An axis of frames, which has length 1 for a picture, comes before or after the channels.
     channels = [size for size in value["noise_shape"][1:-2] if size > 1]
     if len(channels) != 1:
         return None
@@ -26,7 +26,7 @@ def resized(source: str, facts: dict[str, dict]) -> str | None:
 
 
 def multiple(facts: dict[str, dict]) -> int:
-    """The multiple of width and height: as drawn, otherwise the pipeline's patch or mflux's own 16."""
+    """The multiple of width and height: as measured, otherwise the pipeline's patch or mflux's own 16."""
     drawn = facts.get("sizes", {}).get("value")
     if drawn:
         return drawn["multiple"]

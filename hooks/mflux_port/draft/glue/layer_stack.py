@@ -49,7 +49,7 @@ def _is_around(norm: str, layers: str) -> bool:
 
 
 def _attributes(source: Callable[[str], str], module: str, prefix: str) -> Iterator[tuple[str, str]]:
-    """(path, class) of every module that the last class of ``module`` makes; ``list`` for a list of them."""
+    """Path and class of every module that the last class of ``module`` creates; ``list`` for a list of them."""
     tree = parse_python(source(module))
     imported = imported_from(tree)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]

@@ -1,4 +1,4 @@
-"""Packing as MLX code: from the einops pattern of a fact to ``reshape`` and ``transpose``."""
+"""Packing as MLX code: the einops pattern of a fact becomes ``reshape`` and ``transpose``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ _AXES = {"c": 1, "p": 3, "q": 5}
 
 @dataclass(frozen=True)
 class Packing:
-    """``inner``: the axes of a feature, in order; ``patch``: the side of a patch; ``tokens``: one axis for the image."""
+    """``inner``: the axes of a feature, in order; ``patch``: the side of a patch; ``tokens``: one
+    axis for the image.
+    """
 
     inner: tuple[str, ...]
     patch: int

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from mflux_port.draft.glue.encoder import Encoder, Group, Undecided
 from mflux_port.draft.glue.layer_stack import layer_stack
-from mflux_port.draft.glue.prompt_embeds import prompt_embeds
+from mflux_port.draft.glue.prompt_embeds import encoders_of, prompt_embeds
 from mflux_port.draft.glue.signature import Signature, call_signature, handed_down
 from mflux_port.draft.pipeline.prompts import blocks_of, is_pooled
 from mflux_port.draft.write.targets import Unresolved
@@ -47,8 +47,8 @@ def _is_bare(negative: dict) -> bool:
 class Writer:
     """Writes the file for one port; what the facts do not decide is added to ``unresolved``.
 
-    ``classes``: (module, class) of each text encoder, by the port's name for it; ``drafted``: the text of a module of this
-    draft, empty for any other.
+    ``classes``: (module, class) of each text encoder, by the port's name for it; ``drafted``: the text of a module of
+    this draft, empty for any other.
     """
 
     def __init__(
@@ -61,7 +61,10 @@ class Writer:
         self.constants: dict[str, str] = {}
 
     def text(self) -> str:
-        """The file's source, not formatted yet. It raises if the facts are not enough, with the reason in ``unresolved``."""
+        """The file's source, not formatted yet.
+
+        It raises an error if the facts are not sufficient, with the reason in ``unresolved``.
+        """
         try:
             groups = self._groups()
             encoders = [
@@ -77,9 +80,10 @@ class Writer:
         precision = (
             "from mflux.models.common.config.model_config import ModelConfig\n" if "ModelConfig" in methods else ""
         )
-        copied = "import copy\n\n" if "copy" in needs else ""
+        standard = "".join(f"import {name}\n" for name in ("copy", "re") if name in needs)
+        standard += "\n" if standard else ""
         neural = "from mlx import nn\n" if "nn" in needs else ""
-        return f"""{copied}import mlx.core as mx
+        return f"""{standard}import mlx.core as mx
 {neural}
 {precision}from mflux.models.common.tokenizer import LanguageTokenizer
 {modules}
@@ -131,13 +135,24 @@ class {self.name}:
 
     def _encoder(self, own: TextEncoder, groups: list[Group]) -> Encoder:
         is_main = own.folder == self._main_folder()
-        option, mask = is_main and _is_bare(self._negative), is_main and self.embeds.with_mask
+        option = is_main and _is_bare(self._negative)
         if option and len(self.port.text_encoders) > 1:
             raise Undecided("which encoders get a negative prompt without the text around it", self.facts["negative"])
         module = self.classes[own.name][0]
         is_drafted = own.kind == "own" and self.drafted(module)
         signature, stack = (self._signature(module), layer_stack(self.drafted, module)) if is_drafted else (None, None)
+        mask = self._mask_of(own)
         return Encoder(own, self.name, self.facts, signature, stack, groups, mask, self.constants, option)
+
+    def _mask_of(self, own: TextEncoder) -> str:
+        """The name of the mask that an encoder's method returns: that of an argument with vectors of this encoder
+        alone.
+        """
+        for argument in self.embeds.arguments:
+            if encoders_of(self.facts[f"prompt.{argument}"]["value"]) == [own.folder]:
+                if name := self.embeds.mask_of(argument):
+                    return name
+        return ""
 
     @property
     def _negative(self) -> dict:
@@ -184,20 +199,20 @@ class {self.name}:
 {body}"""
 
     def _spare(self, own: TextEncoder, body: str) -> str:
-        # A body that only raises needs none of its arguments.
+        # A body that only raises does not need its arguments.
         is_used = re.search(rf"\b{own.name}\b", body) or "raise NotImplementedError" in body
         return "" if is_used else "  # noqa: ARG004"
 
     def _call(self, encoder: Encoder) -> str:
         suffix = encoder.port.name.removeprefix("text_encoder")
         names = [group.name for group in encoder.groups]
-        names += ["mask"] if encoder.with_mask else []
+        names += [encoder.mask_name] if encoder.mask_name else []
         return f"{', '.join(names)} = {self.name}._encode{suffix}(prompt, tokenizer{suffix}, {encoder.port.name})"
 
     def _method(self, encoder: Encoder, lines: list[str]) -> str:
         suffix = encoder.port.name.removeprefix("text_encoder")
         names = [group.name for group in encoder.groups]
-        names += [encoder.mask()] if encoder.with_mask else []
+        names += [encoder.mask()] if encoder.mask_name else []
         returned = f"tuple[{', '.join(['mx.array'] * len(names))}]" if len(names) > 1 else "mx.array"
         last = lines[-1].partition(" = ")
         if names == [last[0]]:
@@ -241,7 +256,7 @@ class {self.name}:
         """The lines that replace the vectors of a negative prompt that was not given."""
         if not self._negative.get("zeros"):
             return []
-        if self.embeds.with_mask:
+        if self.embeds.masks:
             raise Undecided("the mask of the zeros for the unconditional prediction", self.facts["negative"])
         names = [self._local(argument) for argument in self.embeds.arguments]
         return ["if negative and not prompt:", *(f"    {name} = mx.zeros_like({name})" for name in names)]
@@ -253,12 +268,12 @@ class {self.name}:
 
     def _return(self, encoders: list[Encoder]) -> list[str]:
         values = [f"{self._local(argument)}.astype(ModelConfig.precision)" for argument in self.embeds.arguments]
-        if self.embeds.with_mask:
-            values.append(encoders[0].mask() if len(self.port.text_encoders) == 1 else "mask")
+        one = len(self.port.text_encoders) == 1
+        values += [encoders[0].mask()] if one and self.embeds.masks else self.embeds.masks
         return [f"return {', '.join(values)}"]
 
     def _texts(self) -> str:
-        """Long texts around the prompt, as constants of the class."""
+        """Long texts around the prompt, written as constants of the class."""
         lines = []
         for text, name in self.constants.items():
             parts = "".join(f"        {part!r}\n" for part in _pieces(text))
@@ -290,7 +305,7 @@ def _concatenated(names: list[str], axis: int) -> str:
 
 
 def _pieces(text: str) -> list[str]:
-    """The text split into parts that fit on a line."""
+    """Split the text into parts that fit on a line."""
     parts, rest = [], text
     while len(rest) > _WIDTH:
         at = rest.rfind(" ", 0, _WIDTH) + 1 or _WIDTH

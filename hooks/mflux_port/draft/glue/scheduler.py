@@ -63,12 +63,12 @@ def written(port: Port, facts: dict[str, dict]) -> tuple[str | None, list[Unreso
     fact = facts.get("schedule", {})
     value, packing = fact.get("value"), facts.get("packing", {}).get("value")
     if not value:
-        return None, [_open("the runs do not explain the sigmas", fact)]
+        return None, [_open(f"the runs do not explain the schedule: {'; '.join(_said(fact))}", _how_to_go_on(port))]
     if port.scheduler != "own":
         return None, _doubts(port, value)
     lines, factor = _line(value), shift_lines(value)
     if lines is None or factor is None or not packing:
-        return None, [_open("no scheduler is written for these sigmas", {"alternatives": [str(value)]})]
+        return None, [_open(f"no scheduler is written for these sigmas: {value}", _how_to_go_on(port))]
     return _text(port, value, lines, factor, _pixels_of_token(packing)), []
 
 
@@ -94,7 +94,7 @@ def _line(value: dict) -> str | None:
         WHOLE: "mx.floor(mx.linspace(1000.0, 1.0, num_inference_steps) + 1e-3) / 1000",
     }
     if value["sigmas"] == "the scheduler's own":
-        # Between the shifted ends of the training timesteps.
+        # Evenly spaced between the shifted ends of the training timesteps.
         static = shift if isinstance(value["shift"], (int, float)) else 1.0
         low = static / 1000 / (1 + (static - 1) / 1000)
         return f"mx.linspace(1.0, {low!r}, num_inference_steps)"
@@ -133,16 +133,21 @@ def _pixels_of_token(packing: dict) -> int:
 
 def _doubts(port: Port, value: dict) -> list[Unresolved]:
     if value["sigmas"] != _LINEAR:
-        return [
-            _open(
-                f"the pipeline's sigmas are {value['sigmas']}, those of {port.scheduler} fall from 1 to 1 / steps", {}
-            )
-        ]
+        why = f"the pipeline's sigmas are {value['sigmas']}, those of {port.scheduler} fall from 1 to 1 / steps"
+        return [_open(why, ("answer `own` to the question scheduler, then copy and draft again",))]
     return []
 
 
-def _open(why: str, fact: dict) -> Unresolved:
-    candidates = tuple(map(str, fact.get("alternatives", ()))) or (
-        "answer `own` to the question scheduler, then copy and draft again",
-    )
+def _said(fact: dict) -> list[str]:
+    return list(map(str, fact.get("alternatives", ()))) or [fact.get("where", "they have none")]
+
+
+def _how_to_go_on(port: Port) -> tuple[str, ...]:
+    """What a porter does with a schedule that is not written."""
+    file = f"{port.folder}/model/{port.model}_scheduler/{port.model}_scheduler.py"
+    own = () if port.scheduler == "own" else ("answer `own` to the question scheduler, then copy and draft again",)
+    return (*own, f"port the reference's sigmas and step in {file}; run_mflux.py judges them in the stage scheduler")
+
+
+def _open(why: str, candidates: tuple[str, ...]) -> Unresolved:
     return Unresolved("pipeline", "schedule", why, candidates)

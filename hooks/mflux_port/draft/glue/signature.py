@@ -14,7 +14,7 @@ class Signature:
     """``arguments``: the names of ``__call__``, with whether each has a default. ``returns``: its annotation.
 
     Without an annotation, ``returns`` is that of a written tuple, such as ``tuple[mx.array, mx.array]``.
-    ``of_rotary``: the arguments of the method that makes rotary embeddings once for an image; none without that method.
+    ``of_rotary``: the arguments of the method that computes rotary embeddings once per image; none without that method.
     """
 
     arguments: dict[str, bool]
@@ -23,12 +23,12 @@ class Signature:
 
     @property
     def first(self) -> str:
-        """What follows a call to get its one result."""
+        """The suffix of a call that selects its only result."""
         return "[0]" if self.returns.startswith(("list", "tuple")) else ""
 
     @property
     def results(self) -> int:
-        """How many results a call returns."""
+        """The number of results of a call."""
         return self.returns.count(",") + 1 if self.returns.startswith("tuple") else 1
 
 

@@ -11,7 +11,7 @@ from mflux_port.draft.glue.signature import constructor_arguments
 from mflux_port.files.parsing import parse_python
 
 _GROUP = 64  # mflux quantizes in groups of this many inputs
-_WIDTH = 3 * _GROUP  # the width of a transformer: its feed-forward may be 8 / 3 times as wide
+_WIDTH = 3 * _GROUP  # the width of a transformer; its feed-forward may be 8 / 3 times as wide
 _PLAIN = (6, 32), (4, 48)  # heads and their size: of a transformer, of a text encoder
 _STAND_IN = 2 * _GROUP  # the width of the tests' classes for T5 and CLIP
 _NARROW = (4, 16)  # heads and their size: of encoders whose vectors, side by side, fit into that width
@@ -24,7 +24,7 @@ class _Sizes:
     def __init__(self, pair: tuple[int, int]):
         self._pair, self._inner = pair, iter(_INNER)
 
-    def heads(self) -> tuple[int, int]:
+    def heads(self, size: int = 0) -> tuple[int, int]:  # the tests' own, whatever the real ones are
         return self._pair
 
     def inner(self) -> int:
@@ -35,7 +35,9 @@ class _Sizes:
 
 
 def small_configs(real: dict[str, dict], twin: dict[str, dict], stand_ins: Collection[str] = ()) -> dict[str, dict]:
-    """Configs of transformer and text encoder at tiny sizes. ``twin``: the configs of the pipeline's twin, whose depths are kept.
+    """Configs of transformer and text encoder at tiny sizes.
+
+    ``twin``: the configs of the pipeline's twin, whose depths are kept.
 
     ``stand_ins``: the encoders that the tests replace with a fixed-width class.
     """
@@ -56,7 +58,9 @@ def small_configs(real: dict[str, dict], twin: dict[str, dict], stand_ins: Colle
 
 
 def _side_by_side(real: dict[str, dict], stand_ins: Collection[str]) -> set[str]:
-    """The encoders that together are at most as wide as one that the tests replace: zeros may fill them up to its width."""
+    """The encoders that together are at most as wide as one that the tests replace: zeros may fill them up to its
+    width.
+    """
     widths = {
         name: config.get("d_model") or config.get("hidden_size") or 0 for name, config in real.items() if "text" in name
     }

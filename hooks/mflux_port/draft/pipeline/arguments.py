@@ -1,14 +1,14 @@
-"""What each argument of the transformer is, in terms of what the loop knows: one fact for the whole call.
+"""What each argument of the transformer is, in terms of what the loop knows. One fact covers the whole call.
 
-Runs that differ in size and in prompt are read side by side. An argument that no rule explains in all of them has no value
-here, and the drafted call raises there.
+Runs that differ in size and in prompt are read side by side. An argument that no rule explains in all of them has no
+value here, and the drafted call raises there.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mflux_port.draft.pipeline.encoding import Prompt
 from mflux_port.draft.pipeline.fact import Fact
@@ -23,21 +23,25 @@ _MANY = 64  # numbers; a longer list of numbers is a table
 class View:
     """One run: the arguments of its first conditional prediction, and the quantities that they may follow.
 
-    ``sizes``: height and width in pixels and of the latents, by name; ``text``: the prompt's number of vectors; ``mask``:
-    which of them are tokens of the prompt; ``changing``: the arguments that later steps give other values.
+    ``sizes``: height and width in pixels and of the latents, by name; ``text``: the prompt's number of vectors;
+    ``mask``: which of them are tokens of the prompt; ``changing``: the arguments that later steps give other values;
+    ``masks``: the same as ``mask`` for further arguments with vectors of the prompt.
     """
 
     arguments: dict
     sizes: dict[str, int]
     text: int
     mask: list[int]
-    latents: object
     changing: frozenset[str] = frozenset()
+    masks: dict[str, list[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Transformer:
-    """``numbers``: its whole numbers, by attribute. ``twice``: runs with twice its sample ``size``; none without one."""
+    """``numbers``: its whole numbers, by attribute.
+
+    ``twice``: runs with twice its sample ``size``; none without one.
+    """
 
     numbers: dict[str, int]
     twice: list[View]
@@ -45,7 +49,7 @@ class Transformer:
 
 
 def arguments(views: list[View], known: dict[str, dict], transformer: Transformer) -> Fact:
-    """What the arguments are. ``known``: those that other facts explain, such as the latents and the time."""
+    """The rule for each argument. ``known``: those that other facts explain, such as the latents and the time."""
     value, unknown = {}, []
     for name, first in views[0].arguments.items():
         if name in known:
@@ -67,7 +71,7 @@ def _found(name: str, views: list[View], transformer: Transformer) -> dict | Non
         return found
     if found["is"] in FOLLOWING:
         return with_origin(found, _rule(twice, transformer.twice, transformer.numbers), transformer.size)
-    # It must not follow the transformer's size: one rule holds in all runs.
+    # It does not depend on the transformer's size: one rule holds in all runs.
     every = [*given, *twice]
     return (
         found if found == (_rule(every, [*views, *transformer.twice], transformer.numbers) or _zeros(every)) else None
@@ -75,7 +79,7 @@ def _found(name: str, views: list[View], transformer: Transformer) -> dict | Non
 
 
 def view(trace: Trace, size: tuple[int, int], prompts: list[Prompt]) -> View:
-    """The run as the conditional prompt's row of a call in its first step."""
+    """The run as seen by the conditional prompt's row of a call in its first step."""
     # Positions and masks follow the argument that has a vector for each token; if several have, the first.
     main = next((prompt for prompt in prompts if not prompt.is_pooled), prompts[0])
     calls = [entry for entry in trace.transformers if entry.step == 0]
@@ -85,9 +89,23 @@ def view(trace: Trace, size: tuple[int, int], prompts: list[Prompt]) -> View:
     sizes = {"pixel height": size[0], "pixel width": size[1], "height": latents.shape[-2], "width": latents.shape[-1]}
     vectors = given[main.argument]
     vectors = vectors[0] if isinstance(vectors, list) else vectors
-    mask = [number for prompt in _side_by_side(prompts, main) for number in prompt.mask]
     changing = _changing(trace, main, batch, given)
-    return View(given, sizes, 1 if main.is_pooled else vectors.shape[-2], mask, latents, changing)
+    masks = {name: _whole_mask(prompts, own) for name, own in _alone(prompts).items() if name != main.argument}
+    text = 1 if main.is_pooled else vectors.shape[-2]
+    return View(given, sizes, text, _whole_mask(prompts, main), changing, masks)
+
+
+def _alone(prompts: list[Prompt]) -> dict[str, Prompt]:
+    """The arguments that have the tokens' vectors of one encoder and nothing else."""
+    found = {}
+    for prompt in prompts:
+        found.setdefault(prompt.argument, []).append(prompt)
+    return {name: own[0] for name, own in found.items() if len(own) == 1 and not own[0].is_pooled}
+
+
+def _whole_mask(prompts: list[Prompt], own: Prompt) -> list[int]:
+    """Which vectors of an argument are tokens of the prompt."""
+    return [number for prompt in _side_by_side(prompts, own) for number in prompt.mask]
 
 
 def _changing(trace: Trace, main: Prompt, batch: int, first: dict) -> frozenset[str]:
@@ -102,7 +120,7 @@ def _changing(trace: Trace, main: Prompt, batch: int, first: dict) -> frozenset[
 
 
 def _side_by_side(prompts: list[Prompt], main: Prompt) -> list[Prompt]:
-    """The parts of one argument's vectors that follow each other; an encoder beside another has the same tokens."""
+    """The consecutive parts of one argument's vectors; an encoder beside another has the same tokens."""
     found, blocks = [], set()
     for prompt in prompts:
         if prompt.argument == main.argument and prompt.block not in blocks:
@@ -133,7 +151,7 @@ def _wrapping(value) -> dict:
 def _rule(values: list, views: list[View], numbers: dict[str, int]) -> dict | None:
     if any(map(_is_complex, values)):
         return rotary(values, [view.sizes for view in views], numbers) if all(map(_is_complex, values)) else None
-    for rule in (_constant, _mask, _numbers, _ids):
+    for rule in (_constant, _mask, _other_mask, _numbers, _ids):
         if (found := rule(values, views)) is not None:
             return found
     return _table(values, views, numbers)
@@ -157,7 +175,9 @@ def _constant(values: list, views: list[View]) -> dict | None:
 
 
 def _mask(values: list, views: list[View]) -> dict | None:
-    """Which vectors of the prompt are its tokens, or ones for all of them; ones for the tokens of the image may follow."""
+    """A mask of the prompt's vectors that are its tokens, or ones for all of them; ones for the tokens of the image may
+    follow.
+    """
     if not _tensors(values) or not all(value.numel() for value in values):
         return None
     flat = [[int(number) for number in value.reshape(-1).tolist()] for value in values]
@@ -177,6 +197,17 @@ def _mask(values: list, views: list[View]) -> dict | None:
     # If padding is at the end, its first vectors count as tokens.
     if is_longer and all(own == sorted(own, reverse=True) for own in [*texts, *(view.mask for view in views)]):
         return rule | {"extra": more.pop()}
+    return None
+
+
+def _other_mask(values: list, views: list[View]) -> dict | None:
+    """Which vectors of a further argument are tokens of the prompt."""
+    if not _tensors(values):
+        return None
+    flat = [[int(number) for number in value.reshape(-1).tolist()] for value in values]
+    for name in views[0].masks:
+        if flat == [view.masks.get(name) for view in views]:
+            return {"is": "text mask", "of": name, "axes": values[0].dim(), "dtype": _dtype(values[0])}
     return None
 
 
@@ -276,7 +307,7 @@ def _columns(tables: list[tuple]) -> list | None:
 
 
 def _counted(key: str, columns: list[list], tables: list[tuple]) -> str | None:
-    """``key``, or that plus a whole number, if it gives the columns of all tables."""
+    """``key``, or ``key`` plus a whole number, if that gives the columns of all tables."""
     first = columns[0][0] - tables[0][1][key][0]
     if not float(first).is_integer() or first < 0:
         return None

@@ -10,7 +10,7 @@ _ASKED = ("num_inference_steps", "guidance_scale", "true_cfg_scale", "negative_p
 
 
 def defaults(pipe) -> Fact:
-    """The defaults of steps, guidance, negative prompt and prompt length."""
+    """The default steps, guidance, negative prompt and prompt length."""
     parameters = inspect.signature(type(pipe).__call__).parameters
     value = {name: parameters[name].default for name in _ASKED if name in parameters}
     where = f"signature of {type(pipe).__name__}.__call__"

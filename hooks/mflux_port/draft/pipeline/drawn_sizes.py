@@ -1,4 +1,4 @@
-"""The sizes that a pipeline draws as requested: the multiple of both sides, found by drawing."""
+"""The sizes that a pipeline generates as requested: the multiple of both sides, found by trying."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MULTIPLES = 16, 32, 48, 64, 96, 128  # in pixels; mflux rounds sizes to the fir
 def drawn_sizes(pipe, call: dict, trace: Trace) -> Fact:
     """The first multiple at which a size is neither refused nor changed.
 
-    ``trace``: a run of ``call``. The sides of a trial are three and five times the multiple, so that they are multiples
-    of no larger one.
+    ``trace``: a run of ``call``. The sides of a trial are three and five times the multiple, so that they are not
+    multiples of a larger one.
     """
-    where, refused = "sizes drawn in one step each", {}
+    where, refused = "sizes generated in one step each", {}
     if trace.decoded is None:
         return Fact("sizes", None, where, ("nothing was decoded",))
     pixels = call["height"] / trace.decoded.shape[-2]
@@ -31,5 +31,5 @@ def drawn_sizes(pipe, call: dict, trace: Trace) -> Fact:
         found = [int(side * pixels) for side in drawn.decoded.shape[:-3:-1]]
         if found == [width, height]:
             return Fact("sizes", {"multiple": multiple} | ({"others": refused} if refused else {}), where)
-        refused[multiple] = f"{found[0]}x{found[1]} is drawn instead of {width}x{height}"
+        refused[multiple] = f"{found[0]}x{found[1]} is generated instead of {width}x{height}"
     return Fact("sizes", None, where, tuple(f"{multiple}: {why}" for multiple, why in refused.items()))

@@ -11,7 +11,7 @@ from mflux_port.draft.pipeline.image_sizes import picture
 from mflux_port.draft.pipeline.watch import Intervention, Trace, run, same
 
 _SEVERAL = 3
-_REFUSALS = (Exception,)  # a pipeline may do anything with images that it does not take
+_REFUSALS = (Exception,)  # a pipeline may behave in any way with images that it does not support
 
 
 def takes_images(pipe) -> bool:
@@ -33,7 +33,7 @@ def not_resized(pipe) -> dict:
 
 
 def input_image(pipe, call: dict) -> Fact:
-    """At which size an image is encoded, from images of several sizes, and how it is brought there."""
+    """The size at which an image is encoded and how it is resized to it, found from images of several sizes."""
 
     def encoded(image):
         trace = run(pipe, call | {"image": image}, Intervention(stop_at_encode=True), _REFUSALS)
@@ -44,7 +44,7 @@ def input_image(pipe, call: dict) -> Fact:
 
 
 def layout(pipe, call: dict, known: dict[str, Fact]) -> Fact:
-    """Where the latents of images and their positions go in the transformer's arguments.
+    """Find where the latents of images and their positions go in the transformer's arguments.
 
     The images' latents are numbered by place instead of encoded, and the noise is the same with and without them.
     """
@@ -69,7 +69,7 @@ def layout(pipe, call: dict, known: dict[str, Fact]) -> Fact:
 
 
 def guided_alike(pipe, call: dict, keyword: str | None, scales: tuple[float, float], known: dict[str, Fact]) -> bool:
-    """Whether the first rows of what the transformer returns are the prediction, guided as it is without images."""
+    """Whether the first rows of the transformer's result are the prediction, guided as without images."""
     short = call | {"num_inference_steps": 1, "image": picture(96, 64)}
     traces = [run(pipe, short | ({keyword: scale} if keyword else {}), ends=_REFUSALS) for scale in scales]
     if not all(trace.steps for trace in traces):
@@ -89,7 +89,7 @@ class _Numbered:
     """Replaces the VAE's encoding: each patch holds its number among all patches of all images."""
 
     def __init__(self, packing: dict):
-        self.pixels = packing["pixels"] * (2 if "p = q = 2" in packing["pattern"] else 1)  # that a token spans
+        self.pixels = packing["pixels"] * (2 if "p = q = 2" in packing["pattern"] else 1)  # latents that a token spans
         self.grids: list[tuple[int, int]] = []
 
     def __call__(self, latents, pixels):

@@ -23,13 +23,13 @@ def encoders_run_once(pipe) -> Iterator[None]:
         yield
     finally:
         for part in changed:
-            del part.forward  # the class's own again
+            del part.forward  # restore the class's own method
 
 
 def _remembering(forward):
     known: dict = {}
 
-    @functools.wraps(forward)  # a call's arguments are named by the signature
+    @functools.wraps(forward)  # the signature names a call's arguments
     def remembered(*args, **kwargs):
         key = _key((args, sorted(kwargs.items())))
         if key not in known:

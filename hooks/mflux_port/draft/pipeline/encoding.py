@@ -14,11 +14,13 @@ _SPECIAL = "bos_token_id", "eos_token_id", "unk_token_id"
 
 @dataclass(frozen=True)
 class Prompt:
-    """The conditional prompt of a run as one encoder sees it, and which of its vectors one argument of the transformer has."""
+    """The conditional prompt of a run as one encoder sees it, and which of its vectors one argument of the transformer
+    has.
+    """
 
     argument: str
     encoder: str
-    block: int  # which of the argument's blocks of tokens
+    block: int  # the number of the argument's block of tokens
     call: int  # the transformer's call, and the row of its batch
     row: int
     count: int  # vectors that the transformer gets from this encoder
@@ -29,7 +31,7 @@ class Prompt:
     tokenizer: str
     tokenizer_ids: list[int]
     tokenizer_mask: list[int]
-    outputs: tuple[str, ...]  # what the encoder returned, in order
+    outputs: tuple[str, ...]  # the encoder's results, in order
 
     @property
     def mask(self) -> list[int]:
@@ -40,7 +42,9 @@ class Prompt:
 
 
 def find_prompts(trace: Trace, facts: dict[str, Fact]) -> list[Prompt]:
-    """The conditional prompt for each argument that holds its vectors and each encoder; empty if one is not understood."""
+    """The conditional prompt for each argument that holds its vectors and each encoder; empty if
+    one is not understood.
+    """
     names = [name for name in facts if name.startswith("prompt.")]
     if not all(facts[name].is_decided and "list" not in facts[name].value for name in names):
         return []
@@ -53,7 +57,7 @@ def find_prompts(trace: Trace, facts: dict[str, Fact]) -> list[Prompt]:
             return []
         at = divmod(place, guided.get("batch", 1))
         if "blocks" not in entry and not is_pooled(entry["states"][0].partition(".")[2]):
-            entry["tokens"] = _count(trace, name, at)  # with the zeros that may follow
+            entry["tokens"] = _count(trace, name, at)  # including zeros that may follow
         for number, block in enumerate(blocks_of(entry)):
             found += [_prompt(trace, name, number, at, block, encoder) for encoder in block["from"]]
     return found if None not in found else []
@@ -85,12 +89,15 @@ def _prompt(trace: Trace, argument: str, number: int, at: tuple[int, int], block
 
 
 def encodings(prompts: list[Prompt], others: list[Prompt], facts: dict[str, Fact]) -> list[Fact]:
-    """One fact for each encoder. ``others``: of a run with a longer text; ``facts`` has those on the prompt's vectors."""
+    """One fact for each encoder.
+
+    ``others`` are those of a run with a longer text; ``facts`` has those about the prompt's vectors.
+    """
     pairs = list(zip(prompts, others, strict=True))
     found = []
     for encoder in dict.fromkeys(prompt.encoder for prompt in prompts):
         own = [pair for pair in pairs if pair[0].encoder == encoder]
-        # Vectors for single tokens say more than one vector for the whole prompt.
+        # Vectors for single tokens reveal more than one vector for the whole prompt.
         prompt, other = next((pair for pair in own if not pair[0].is_pooled), own[0])
         found.append(_encoding(prompt, other, bool(facts[f"prompt.{prompt.argument}"].value.get("zeros_after"))))
     return found
@@ -117,7 +124,9 @@ def _encoding(prompt: Prompt, other: Prompt, zeros: bool) -> Fact:
 
 
 def _multiples(prompt: Prompt) -> set[int]:
-    """The numbers that the padded length may be a multiple of, by one id before the tokenizer's; empty if none."""
+    """The numbers of which the padded length may be a multiple, by the id that precedes the tokenizer's; empty if there
+    are none.
+    """
     ahead = len(prompt.ids) - len(prompt.tokenizer_ids)
     if ahead < 0 or prompt.ids[ahead:] != prompt.tokenizer_ids or len(set(prompt.ids[:ahead])) > 1:
         return set()
@@ -140,7 +149,7 @@ def _kept(prompt: Prompt, zeros: bool) -> dict | None:
 
 
 def _fixed_length(prompt: Prompt, other: Prompt) -> dict:
-    """How many vectors zeros fill up to, if that is the same for prompts of every length."""
+    """The number of vectors to which zeros pad, if it is the same for prompts of every length."""
     same = prompt.count == other.count and not prompt.is_pooled
     is_filled = all(entry.count > len(entry.ids) - entry.first for entry in (prompt, other))
     return {"pad_to": prompt.count} if same and is_filled else {}
@@ -166,7 +175,7 @@ def _tokenized(trace: Trace, ids: list[int], encoder: str) -> tuple[str, list[in
 
 
 def of_empty_text(trace: Trace, components: dict) -> list[Fact]:
-    """The id that an encoder gets where its tokenizer gives none for an empty text; no fact where it gives one.
+    """The id that an encoder gets if its tokenizer gives none for an empty text; no fact if it gives one.
 
     ``trace``: a run that encodes an empty text; ``components``: of the pipeline, by name.
     """

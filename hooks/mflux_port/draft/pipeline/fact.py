@@ -1,4 +1,4 @@
-"""One thing that a pipeline does between its networks, with where it was read."""
+"""One thing that a pipeline does between its networks, and where it was read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``porting/<model>/pipeline_facts.yml``: what a draft read of the pipeline, for people and for the rendered glue."""
+"""``porting/<model>/pipeline_facts.yml``: what a draft read from the pipeline, for people and for the rendered glue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEAD = """\
 
 def facts_text(facts: list[Fact]) -> str:
     """The file's text. The same facts give the same bytes."""
-    import yaml  # every interpreter that runs a draft has it
+    import yaml  # every interpreter that runs a draft has PyYAML
 
     entries = {fact.name: fact.as_dict() for fact in facts}
     return _HEAD + yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=120)

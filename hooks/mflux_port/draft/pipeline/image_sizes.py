@@ -31,7 +31,9 @@ Pair = tuple[Image.Image, np.ndarray]
 
 
 def image_size(encoded: Callable[[Image.Image], object], width: int, height: int, lists: dict[str, list]) -> Fact:
-    """The only rule that fits. ``encoded(image)``: the pixels from -1 to 1 that the VAE is given, or why there are none.
+    """The only rule that fits.
+
+    ``encoded(image)``: the pixels from -1 to 1 that the VAE is given, or why there are none.
 
     ``lists`` has the sizes that the pipeline's module lists, by name; the generated image is width x height.
     """
@@ -63,7 +65,7 @@ def listed_sizes(names: dict[str, object]) -> dict[str, list]:
 
 
 def picture(width: int, height: int) -> Image.Image:
-    """An image in which no two places are the same, so that a crop differs from a resize."""
+    """An image in which no two places are equal, so that a crop differs from a resize."""
     rows, columns = np.mgrid[0:height, 0:width]
     values = np.stack([columns * 255 // width, rows * 255 // height, (rows * 7 + columns * 5) % 256], axis=-1)
     return Image.fromarray(values.astype(np.uint8))
@@ -86,7 +88,7 @@ def _rules() -> list[dict]:
 
 
 def _of_list(sizes: list) -> Iterator[dict]:
-    """Rules that choose from a list, simple ones first; a multiple that changes nothing in it is left out."""
+    """Rules that choose from a list, simple ones first; a multiple that changes nothing in the list is left out."""
     tables: list[list] = []
     for multiple in (1, *_MULTIPLES):
         table = [[side // multiple * multiple for side in size] for size in sizes]
@@ -98,7 +100,9 @@ def _of_list(sizes: list) -> Iterator[dict]:
 
 
 def _confirmed(rules: list[dict], encoded: Callable[[Image.Image], object]) -> dict | None:
-    """The simplest of ``rules``, if all fitting rules agree on many images, and an image for each size of the list fits."""
+    """The simplest of ``rules``, if all fitting rules agree on many images, and an image for each size of the list
+    fits.
+    """
     rng = random.Random(0)
     many = [(rng.randrange(_SMALL, _LARGE), rng.randrange(_SMALL, _LARGE)) for _ in range(_MANY)]
 

@@ -1,4 +1,7 @@
-"""How latents are laid out at each step: noise -> transformer, and loop -> VAE. Found by sending numbered values."""
+"""How latents are laid out: from the noise to the transformer, and from the loop to the VAE.
+
+The layouts are found by sending numbered values.
+"""
 
 from __future__ import annotations
 
@@ -128,7 +131,7 @@ def _axes(value) -> str:
 
 
 def _normalisation(pipe, scale, shift, order) -> dict:
-    """The scale and shift by their names in the VAE's config, or by value if it has none."""
+    """The scale and shift, by their names in the VAE's config or by value if it has none."""
     import torch
 
     config = getattr(pipe.vae, "config", {})

@@ -8,7 +8,7 @@ import math
 from mflux_port.draft.pipeline.fact import Fact
 from mflux_port.draft.pipeline.watch import NetworkCall, Trace
 
-AT_MOST = "at most "  # a size that guidance may make smaller and not larger
+AT_MOST = "at most "  # a size that guidance may reduce but not increase
 BEFORE_SHIFT = "1000 * the sigma before its shift"
 WHOLE = "whole timesteps from 1000 to 1, / 1000"
 _SHIFT_KEYS = (
@@ -29,7 +29,7 @@ _TIMES = {
 
 
 def timestep(trace: Trace) -> Fact:
-    """Which argument holds the time, and how it follows from sigma, over all steps."""
+    """The argument that holds the time, and how it follows from sigma, over all steps."""
     firsts = [_calls(trace, step)[0] for step in range(len(trace.steps)) if _calls(trace, step)]
     where = f"{len(firsts)} steps of a recorded run"
     sigmas = trace.sigmas[: len(firsts)]
@@ -55,6 +55,9 @@ def schedule(traces: list[Trace], config: dict) -> Fact:
     where = f"set_timesteps and sigmas at {len(traces)} sizes, scheduler/scheduler_config.json"
     if not all(trace.sigmas for trace in traces):
         return Fact("schedule", None, f"{where}: {config.get('_class_name')} has no sigmas")
+    if not _is_euler(traces[0]):
+        other = f"a step of {config.get('_class_name')} is not sample + (next sigma - sigma) * output, as mflux's schedulers do it"
+        return Fact("schedule", None, where, (other,))
     line = _line(traces[0])
     value = {"scheduler": config.get("_class_name", ""), "sigmas": line}
     tried = []
@@ -64,6 +67,16 @@ def schedule(traces: list[Trace], config: dict) -> Fact:
             return Fact("schedule", value | {"shift": name, "config": kept}, where)
         tried.append(name)
     return Fact("schedule", None, where, (f"sigmas {line}, none of: {', '.join(map(str, tried))}", *_measured(traces)))
+
+
+def _is_euler(trace: Trace) -> bool:
+    """Whether each step adds the model's output times the difference of two sigmas to the latents."""
+    differences = (after - before for before, after in itertools.pairwise(trace.sigmas))
+    return all(
+        _equal((step.sample + difference * step.model_output).reshape(-1), step.result.reshape(-1), 1e-4)
+        for step, difference in zip(trace.steps, differences, strict=False)
+        if step.result is not None
+    )
 
 
 def _shifts(traces: list[Trace], config: dict) -> dict:
@@ -128,7 +141,7 @@ def _root_mu(trace: Trace, config: dict) -> float:
 
 
 def _empirical_mu(trace: Trace, config: dict) -> float:  # noqa: ARG001
-    # Linear in the image tokens, once for 10 and once for 200 steps, and interpolated between them by steps.
+    # Linear in the image tokens, for 10 and for 200 steps, and interpolated between the two by the number of steps.
     tokens, steps = _image_tokens(trace), len(trace.timesteps)
     at_200 = 0.00016927 * tokens + 0.45666666
     at_10 = 8.73809524e-05 * tokens + 1.89833333
@@ -188,7 +201,9 @@ def guidance(traces: tuple[Trace, Trace], scales: tuple[float, float]) -> Fact:
 
 
 def _formula(rows: list[list], targets: list, scales: tuple[float, float], channels: int) -> dict | None:
-    """How the targets follow from the rows of both runs, flat ones of ``channels`` channels; None if no formula fits."""
+    """How the targets follow from the rows of both runs, which are flat with ``channels`` channels; None if no formula
+    fits.
+    """
     if len(rows[0]) == len(rows[1]) == 1:
         return _alone(rows[0][0], targets[0])
     if len(rows[0]) == len(rows[1]) == 2:
@@ -283,7 +298,7 @@ def _normed(rows: list, targets: list, scales: tuple[float, float]) -> dict | No
 
 
 def _scaling(mixed, conditional, target, shrinks: bool = False) -> str | None:
-    """What of ``mixed`` is made that of ``conditional``; ``shrinks``: only where it is larger."""
+    """What of ``mixed`` is scaled to that of ``conditional``; ``shrinks``: only where it is larger."""
 
     def fits(own, wanted, size) -> bool:
         ratio = size(wanted) / size(own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mflux_port.draft.pipeline.fact import Fact
-from mflux_port.draft.pipeline.prompts import text_of
+from mflux_port.draft.pipeline.prompts import of_prompts, text_of
 from mflux_port.draft.pipeline.watch import Trace
 
 
@@ -14,8 +14,9 @@ def negative(weak: list[Trace], without: Trace, prompt: str, known: dict[str, Fa
     """
     value = {"guided": _guided(*map(_predictions, weak))} | ({} if framed else {"text_around": False})
     where = "runs with guidance 1, 0.5 and without a negative prompt"
-    given = [text_of(call) for call in without.tokenizers if call.method == "__call__"]
-    given = given or [text_of(call) for call in without.tokenizers]
+    of_words = {name.partition(".")[2] for name, fact in known.items() if fact.value and "quoted" in fact.value}
+    calls = [call for call in without.tokenizers if call.component not in of_words]
+    given = [text_of(call) for call in calls if call.method == "__call__"] or [text_of(call) for call in calls]
     texts = list(dict.fromkeys(_inner(text, known) for text in given if prompt not in text))
     if not texts and _predictions(without) < 2:
         return Fact("negative", value | {"default": None}, where)  # no negative prompt, no guidance
@@ -38,8 +39,7 @@ def _is_zeros(trace: Trace, known: dict[str, Fact]) -> bool:
     given = [first[call].get(name) for name in names] if call < len(first) else []
     if not given or not all(hasattr(value, "dim") and row < len(value) for value in given):
         return False
-    facts = [fact.value for name, fact in known.items() if name.startswith("tokenization.") and fact.value]
-    lengths = {value.get("options", {}).get("max_length") for value in facts}
+    lengths = {fact.value.get("options", {}).get("max_length") for fact in of_prompts(known)}
     vectors = [value[row] for value in given]
     return not any(part.any() for part in vectors) and all(part.dim() < 2 or len(part) in lengths for part in vectors)
 
@@ -52,7 +52,7 @@ def is_framed(trace: Trace, text: str, known: dict[str, Fact]) -> bool:
 
 
 def _around(known: dict[str, Fact]) -> tuple[str, str]:
-    found = [fact.value for name, fact in known.items() if name.startswith("tokenization.") and fact.value]
+    found = [fact.value for fact in of_prompts(known)]
     return (found[0].get("before", ""), found[0].get("after", "")) if found else ("", "")
 
 
@@ -63,7 +63,7 @@ def _guided(at_one: int, at_half: int) -> str:
 
 
 def _predictions(trace: Trace) -> int:
-    """How many predictions the first step makes."""
+    """The number of predictions in the first step."""
     from mflux_port.draft.pipeline.loop import rows_of_step
 
     return len(rows_of_step(trace))

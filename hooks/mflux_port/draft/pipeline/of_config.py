@@ -1,4 +1,4 @@
-"""Find the constants for a transformer that follow the config's ``sample_size``: a twin's differs from the real one.
+"""Find the constants that depend on the transformer's ``sample_size``: a twin's differs from the real one.
 
 The pipeline is built again with twice the size, and its first call of the transformer is compared.
 """
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 NAME = "sample_size"
-FOLLOWING = "constant", "rotary", "table"  # rules with a number that may follow the size
-_NUMBERS = "value", "side", "factor"  # those numbers; a rule has one of them
+FOLLOWING = "constant", "rotary", "table"  # rules with a number that may depend on the size
+_NUMBERS = "value", "side", "factor"  # the keys of those numbers; each rule has one of them
 
 
 @contextlib.contextmanager
@@ -40,7 +40,7 @@ def _settings(pipe) -> dict:
 def with_origin(rule: dict, other: dict | None, size: int) -> dict | None:
     """``rule`` with the formula of each number that ``other``, the rule at twice the size, has differently.
 
-    None if a number changes in another way.
+    None if a number changes in any other way.
     """
     if rule["is"] not in FOLLOWING or rule == other:
         return rule

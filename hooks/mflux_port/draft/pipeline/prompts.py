@@ -1,7 +1,7 @@
 """How a prompt becomes the transformer's input: template, tokens and hidden states.
 
-A pipeline only copies vectors: each token's vector in the transformer's argument is looked up, bit by bit, among all that
-the encoders returned. A vector that is not found there was computed, and is reported as such.
+A pipeline only copies vectors: each token's vector in the transformer's argument is looked up, bit by bit, among all
+that the encoders returned. A vector that is not found there was computed, and is reported as such.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Origin:
 
 
 def tokenization(trace: Trace, prompt: str) -> list[Fact]:
-    """One fact per tokenizer: the text around the prompt, and with which options it is cut into tokens."""
+    """One fact per tokenizer: the text around the prompt, and the options with which it is tokenized."""
     facts = []
     for component in dict.fromkeys(call.component for call in trace.tokenizers):
         calls = [call for call in trace.tokenizers if call.component == component and prompt in text_of(call)]
@@ -34,9 +34,9 @@ def tokenization(trace: Trace, prompt: str) -> list[Fact]:
         if cut is None:
             continue
         before, _, after = text_of(cut).partition(prompt)
-        value = {"options": _plain(cut.options)}
+        value = {"options": plain_options(cut.options)}
         if templated:
-            value |= {"chat_template": _plain(templated.options), "messages": _messages(templated.given, prompt)}
+            value |= {"chat_template": plain_options(templated.options), "messages": _messages(templated.given, prompt)}
         if before or after:
             value |= {"before": before, "after": after}
         facts.append(Fact(f"tokenization.{component}", value, f"calls of pipe.{component} in a recorded run"))
@@ -44,9 +44,9 @@ def tokenization(trace: Trace, prompt: str) -> list[Fact]:
 
 
 def changed_texts(trace: Trace, prompt: str, known: dict[str, Fact]) -> list[Fact]:
-    """The facts about tokenizers that get another text than ``prompt``: lower case, or an unknown change."""
+    """The facts about tokenizers that get a text other than ``prompt``: lower case, or an unknown change."""
     facts = []
-    for fact in (fact for name, fact in known.items() if name.startswith("tokenization.") and fact.value):
+    for fact in of_prompts(known):
         component = fact.name.partition(".")[2]
         given = [text_of(call) for call in trace.tokenizers if call.component == component]
         if not given or any(prompt in text for text in given):
@@ -56,6 +56,12 @@ def changed_texts(trace: Trace, prompt: str, known: dict[str, Fact]) -> list[Fac
         else:
             facts.append(Fact(fact.name, None, fact.where, (f"{prompt!r} becomes {given[0]!r}",)))
     return facts
+
+
+def of_prompts(known: dict[str, Fact]) -> list[Fact]:
+    """The facts about tokenizers that get the prompt's text, not only its quoted words."""
+    found = [fact for name, fact in known.items() if name.startswith("tokenization.") and fact.value]
+    return [fact for fact in found if "quoted" not in fact.value]
 
 
 def prompt_embeddings(trace: Trace) -> list[Fact]:
@@ -78,13 +84,18 @@ def of_idle_encoders(trace: Trace, idle: list[str], prompt: str) -> list[Fact]:
             if encoder in block["from"]
         }
         if calls and places:
-            value = {"prompt": prompt, "text": text_of(calls[0]), "options": _plain(calls[0].options), "gives": places}
+            value = {
+                "prompt": prompt,
+                "text": text_of(calls[0]),
+                "options": plain_options(calls[0].options),
+                "gives": places,
+            }
             facts.append(Fact(f"quoted.{encoder}", value, "a run with quoted words in the prompt"))
     return facts
 
 
 def explained_prompts(trace: Trace) -> dict[str, list[list[dict | None]]]:
-    """By argument of the transformer: where the vectors of each prompt come from, for each layer of each call.
+    """For each argument of the transformer, where the vectors of each prompt come from, for each layer of each call.
 
     Each block of vectors has the number of its ``tokens``, and ``from``: each encoder's call and row of its batch.
     """
@@ -156,7 +167,9 @@ def _origins(encoders: list[NetworkCall]) -> dict[bytes, list[Origin]]:
 
 
 def _outputs(output) -> Iterator[tuple[str, object]]:
-    """Floating tensors of up to three axes with the names by which a pipeline reads them, hidden states from the end."""
+    """Floating tensors of up to three axes with the names by which a pipeline reads them, hidden
+    states from the end.
+    """
     if not isinstance(output, dict):
         output = dict(enumerate(output)) if isinstance(output, list) else {"output": output}
     for name, value in output.items():
@@ -224,7 +237,7 @@ def _block(rows, known: dict[bytes, list[Origin]]) -> dict | None:
         part["from"] != [part["from"][0], *places[part["from"][0]]] or part["first"] != parts[0]["first"]
         for part in parts
     ):
-        return None  # from two prompts, or from other tokens
+        return None  # the vectors come from two prompts, or from other tokens
     count = min(part["tokens"] for part in parts)
     block = {"states": [part["state"] for part in parts]}
     if len(parts) > 1:
@@ -301,6 +314,7 @@ def _messages(given, prompt: str) -> list[dict]:
     ]
 
 
-def _plain(options: dict) -> dict:
+def plain_options(options: dict) -> dict:
+    """The options of a tokenizer's call that can be written as literals."""
     simple = (str, int, float, bool, type(None))
     return {name: value for name, value in options.items() if isinstance(value, simple) and name != "text"}

@@ -20,16 +20,17 @@ from mflux_port.draft.pipeline import (
 )
 from mflux_port.draft.pipeline.encoder_memo import encoders_run_once
 from mflux_port.draft.pipeline.fact import Fact
+from mflux_port.draft.pipeline.quoted_words import REFUSALS, idle_encoders, quoted_words
 from mflux_port.draft.pipeline.watch import Intervention, Trace, run
 
 PROMPT, NEGATIVE = "a red fox in deep snow", "blurry"
-LONGER = f"{PROMPT}, seen from far away in the first light of May"  # 68 characters: no multiple of 8, 16 or 32
+LONGER = f"{PROMPT}, seen from far away in the first light of May"  # 68 characters: not a multiple of 8, 16 or 32
+WITH_WORDS = f'{PROMPT} and the word "OPEN"', f'{LONGER} and the words "OPEN ALL DAY"'
 GUIDANCE = ("true_cfg_scale", "guidance_scale", "distilled_guidance_scale")
 QUOTED = 'a shop sign that says "OPEN"'  # some pipelines encode quoted words with a separate encoder
 _STEPS = 5
 _GUIDER_STEPS = 8  # a guider may change its formula after a few steps
 _SCALES = 3.0, 5.0
-_REFUSALS = RuntimeError, ValueError, IndexError  # of a text that a twin's network cannot encode
 
 
 def read_facts(pipe, edits: bool = False) -> list[Fact]:
@@ -59,11 +60,20 @@ def _facts(pipe) -> list[Fact]:
     unit = _unit(pipe)
     plain = _call(pipe, 2 * unit, 3 * unit)
     trace = run(pipe, plain)
+    idle = idle_encoders(pipe, [trace])
+    words = [fact for encoder in idle if (fact := quoted_words(pipe, plain, encoder))]
+    prompt, more = (PROMPT, LONGER)
+    if words and all(fact.value for fact in words):
+        prompt, more = WITH_WORDS
+        plain |= {"prompt": prompt}
+        trace = run(pipe, plain)
     sizes = [(3 * unit, 5 * unit), (4 * unit, 3 * unit)]
-    larger = [run(pipe, _call(pipe, *size)) for size in sizes]
+    calls = [_call(pipe, *size) | {"prompt": prompt} for size in sizes]
+    larger = [run(pipe, call) for call in calls]
     facts = [
         defaults.defaults(pipe),
-        *prompts.tokenization(trace, PROMPT),
+        *prompts.tokenization(trace, prompt),
+        *words,
         *prompts.prompt_embeddings(trace),
         latent_packing.packing(pipe, plain),
         loop.timestep(trace),
@@ -73,23 +83,16 @@ def _facts(pipe) -> list[Fact]:
         drawn_sizes.drawn_sizes(pipe, plain, trace),
     ]
     known = {fact.name: fact for fact in facts if fact}
-    longer = run(pipe, plain | {"prompt": LONGER})
-    quoted = run(pipe, plain | {"prompt": QUOTED}, Intervention(stop_at_transformer=True), ends=_REFUSALS)
-    for other, prompt in ((longer, LONGER), (quoted, QUOTED)):
-        known |= {fact.name: fact for fact in prompts.changed_texts(other, prompt, known)}
-    runs = [(trace, plain), (longer, plain), *zip(larger, (_call(pipe, *size) for size in sizes), strict=True)]
+    longer = run(pipe, plain | {"prompt": more})
+    quoted = run(pipe, plain | {"prompt": QUOTED}, Intervention(stop_at_transformer=True), ends=REFUSALS)
+    for other, given in ((longer, more), (quoted, QUOTED)):
+        known |= {fact.name: fact for fact in prompts.changed_texts(other, given, known)}
+    runs = [(trace, plain), (longer, plain), *zip(larger, calls, strict=True)]
     known |= {
         fact.name: fact for fact in (*_call_of_transformer(pipe, runs, known), *_negative(pipe, plain, trace, known))
     }
-    return [*known.values(), *_quoted(pipe, quoted, [trace, longer])]
-
-
-def _quoted(pipe, quoted: Trace, runs: list[Trace]) -> list[Fact]:
-    """What an encoder that plain prompts do not use returns for quoted words; no fact if every encoder is used."""
-    used = {call.component for trace in runs for call in trace.encoders}
-    encoders = (name for name, part in pipe.components.items() if name.startswith("text_encoder") and part is not None)
-    idle = [name for name in encoders if name not in used]
-    return prompts.of_idle_encoders(quoted, idle, QUOTED) if idle and quoted.transformers else []
+    idle = idle_encoders(pipe, [trace, longer])
+    return [*known.values(), *(prompts.of_idle_encoders(quoted, idle, QUOTED) if quoted.transformers else [])]
 
 
 def _call_of_transformer(pipe, runs: list[tuple[Trace, dict]], known: dict[str, Fact]) -> list[Fact]:
@@ -133,9 +136,9 @@ def _negative(pipe, plain: dict, trace: Trace, known: dict[str, Fact]) -> list[F
     weak = [_run_guided(pipe, short, scale) for scale in (1.0, 0.5)]
     # Some tokenizers give no token for an empty text, which an encoder may refuse; the encoding is known by then.
     kept = {name: value for name, value in short.items() if name != "negative_prompt"}
-    without = run(pipe, kept, ends=_REFUSALS)
+    without = run(pipe, kept, ends=REFUSALS)
     return [
-        negative.negative(weak, without, PROMPT, known, negative.is_framed(trace, NEGATIVE, known)),
+        negative.negative(weak, without, plain["prompt"], known, negative.is_framed(trace, NEGATIVE, known)),
         *encoding.of_empty_text(without, pipe.components),
     ]
 
@@ -203,7 +206,7 @@ def _call(pipe, width: int, height: int) -> dict:
         "use_resolution_binning": False,
         "use_pe": False,
         "enable_prompt_rewrite": False,
-        "max_area": width * height,  # otherwise FLUX.1 Kontext draws a larger size
+        "max_area": width * height,  # otherwise FLUX.1 Kontext generates a larger size
     }
     known = inspect.signature(type(pipe).__call__).parameters
     numbers = (name for name in GUIDANCE if name in known and known[name].default is not None)

@@ -1,4 +1,6 @@
-"""Tables of rotary embeddings that a pipeline computes and passes to its transformer: complex numbers by row and column."""
+"""Tables of rotary embeddings that a pipeline computes and passes to its transformer: complex numbers by row and
+column.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,14 @@ def rotary(values: list, sizes: list[dict[str, int]], attributes: dict[str, int]
     """The rule of a table in several runs; None for a table of another form.
 
     ``values``: (rows, columns, half of a head) of each run; ``sizes``: the image's, by name; ``attributes``: whole
-    numbers of the transformer, by name. A number turns by its row or by its column, at frequencies that fall from 1 to
-    1 / theta, all divided by one factor: a constant, or the root of the image's pixels over ``side``.
+    numbers of the transformer, by name. A number rotates by its row or by its column, at frequencies that fall from 1
+    to 1 / theta, all divided by one factor: a constant, or the root of the image's pixels over ``side``.
     """
     found = [_frequencies(value) for value in values]
     if None in found or len({(one["layout"], one["theta"]) for one in found}) > 1:
         return None
     if len({tuple(value.shape) for value in values}) > 1:
-        return None  # a table that follows the image's size
+        return None  # a table that depends on the image's size
     width = 2 * values[0].shape[-1]
     names = [name for name, number in attributes.items() if number == width and name.endswith("head_dim")]
     factor = _factor([one["factor"] for one in found], sizes)
@@ -37,7 +39,7 @@ def _frequencies(value) -> dict | None:
     by_row, half = table[1, 0] != 1, table.shape[-1] // 2
     orders = {"alternating": [True, False] * half, "rows first": [True] * half + [False] * half}
     layout = next((name for name, order in orders.items() if by_row.tolist() == order), None)
-    last = np.angle(table[1, 0][by_row])[-2:]  # the lowest frequencies: the others may rotate by more than a circle
+    last = np.angle(table[1, 0][by_row])[-2:]  # the lowest frequencies: the others may rotate by more than a full turn
     if layout is None or (last <= 0).any():
         return None
     theta = round(float(last[0] / last[1]) ** half)

@@ -1,4 +1,5 @@
-"""Read a twin's facts in a separate process: ``python -m mflux_port.draft.pipeline.separate_process FOLDER [--edits]`` prints JSON.
+"""Read a twin's facts in a separate process: ``python -m mflux_port.draft.pipeline.separate_process FOLDER [--edits]``
+prints JSON.
 
 The reference's libraries print to the terminal, take memory, and may crash the interpreter; a draft is not affected.
 """

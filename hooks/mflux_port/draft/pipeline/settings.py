@@ -11,7 +11,10 @@ from mflux_port.draft.pipeline.of_config import NAME
 
 @dataclass(frozen=True)
 class Settings:
-    """``tables``: the settings that the pipeline passes, by argument. ``attributes``: what the glue reads of the transformer."""
+    """``tables``: the settings that the pipeline passes, by argument.
+
+    ``attributes``: what the glue reads of the transformer.
+    """
 
     tables: dict[str, dict] = field(default_factory=dict)
     attributes: frozenset[str] = frozenset()

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 
 
 class StopRun(Exception):
-    """Ends a run as soon as it has shown what is needed."""
+    """Raised to end a run as soon as it has shown what is needed."""
 
 
 @dataclass
 class NetworkCall:
-    """One call of a network by the pipeline itself. ``arguments`` by the names of the signature; ``output`` as returned.
+    """One call of a network by the pipeline itself.
+
+    ``arguments`` by the names of the signature; ``output`` as returned.
 
     ``path`` is the module that was called: the component, or a module inside it (``text_encoder.model``).
     """
@@ -70,7 +72,7 @@ class Trace:
 
 @dataclass
 class Intervention:
-    """What replaces a run's own values (the noise, the latents after the last step), and where the run stops.
+    """The values that replace a run's own (the noise, the latents after the last step), and where the run stops.
 
     ``encoded(latents, pixels)`` replaces what the VAE encodes the pixels to.
     """
@@ -161,7 +163,7 @@ class _Watch:
         return hook
 
     def _wrap_tokenizer(self, component: str, tokenizer) -> None:
-        # Python looks special methods up on the class, so the class is what must be wrapped.
+        # Python looks up special methods on the class, so the class must be wrapped.
         kind = type(tokenizer)
         for method in ("__call__", "apply_chat_template"):
             original = getattr(kind, method, None)
@@ -273,7 +275,7 @@ def _named(function, args: tuple, kwargs: dict) -> dict:
 
 
 def same(one, other) -> bool:
-    """Whether two kept values are equal, with all that is in them."""
+    """Whether two kept values are equal, including all that they contain."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):

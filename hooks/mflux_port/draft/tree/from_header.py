@@ -1,4 +1,4 @@
-"""A module tree from a header alone. What names and shapes do not show is a doubt with candidates, never a fact."""
+"""A module tree from a header alone. Whatever names and shapes do not show is a doubt with candidates, never a fact."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mflux_port.draft.tree.layer_kinds import Doubt, doubt_of_array, match
 from mflux_port.draft.tree.nodes import DICT, LIST, MODULE, Node, class_name
 from mflux_port.errors import PortError
 
-_DEPTH, _LENGTH = 40, 10_000  # no model comes near it; a malicious name is stopped here
+_DEPTH, _LENGTH = 40, 10_000  # no real model comes near this; it stops a malicious name
 # Modules whose arrays and parts are one layer, by what they hold.
 _ARRAYS_OF_A_WHOLE = ("in_proj_weight", "q_proj_weight")
 _PARTS_OF_A_WHOLE = ("parametrizations",)
@@ -74,7 +74,7 @@ class _Builder:
         return self._own_module(name, path, arrays, branches, top)
 
     def _list(self, name: str, path: str, branches: dict) -> Node:
-        # Places without weights (activations, dropout) keep the others' numbers right.
+        # Gaps without weights (activations, dropout) keep the other numbers right.
         last = max(map(int, branches))
         if last >= _LENGTH:
             raise PortError(f"{name} has a tensor of number {last}, more than {_LENGTH}; is this a model's checkpoint?")

@@ -1,4 +1,6 @@
-"""The reference's own module tree, built on torch's meta device: no weights, only shapes. Needs torch and the reference.
+"""The reference's own module tree, built on torch's meta device: no weights, only shapes.
+
+Needs torch and the reference.
 
 Sizes become expressions of the config's names where the reference itself shows how: it is built again with one number
 of its config doubled, quadrupled and, where it does not count blocks, much larger and smaller; a size that follows
@@ -36,7 +38,7 @@ from mflux_port.errors import PortError, short_repr
 Wanted = dict[str, set[str]]  # by group, the names of values that its forward pass reads
 # Settings that silence the libraries, before they are imported.
 _SILENCE = {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}
-_FEW_BLOCKS = 1000  # how many are built at once
+_FEW_BLOCKS = 1000  # the number that are built at once
 _HOLDERS = ("ModuleList", "ModuleDict", "Sequential")
 
 
@@ -70,8 +72,9 @@ def has_reference(component: Component) -> bool:
 def reference_tree(component: Component, wanted: Wanted | None = None, towers: bool = False) -> Node | None:
     """The tree of the component's reference class; None when the installed library has no such class.
 
-    ``wanted``: what drafted forward passes read of modules without weights and of modules' own values. ``towers``: sizes
-    of a tower for images are expressed, too. Raises PortError for a config with more blocks than the checkpoint has tensors: building them would take all memory.
+    ``wanted``: what drafted forward passes read of modules without weights and of modules' own values. ``towers``:
+    sizes of a tower for images are expressed, too. Raises PortError for a config with more blocks than the checkpoint
+    has tensors: building them would take all memory.
     """
     _verify_counts(component)
     base = _build(component, component.config)
@@ -218,7 +221,7 @@ def build(component: Component, config: dict, device: str):
 
 
 def build_plainly(component: Component, config: dict, device: str):
-    """``build`` without recording arguments."""
+    """The same as ``build``, without recording arguments."""
     import torch
 
     library = __import__(component.library)
@@ -235,7 +238,7 @@ def build_plainly(component: Component, config: dict, device: str):
 
 
 def without_head(module):
-    """A text encoder with an identity instead of its output head: pipelines read hidden states, no logits."""
+    """A text encoder with an identity instead of its output head: pipelines read hidden states, not logits."""
     from torch import nn
 
     path = output_head(module)
@@ -251,13 +254,16 @@ def output_head(module) -> str:
 
 
 class _Describer:
-    """Describes modules. ``wanted``: by group, the values that its forward pass reads; ``sizes``: those of its config."""
+    """Describes modules.
+
+    ``wanted``: by group, the values that its forward pass reads; ``sizes``: those of its config.
+    """
 
     def __init__(self, wanted: Wanted, sizes: dict[str, object] = MappingProxyType({})):
         self.wanted, self.sizes = wanted, sizes if wanted else {}
 
     def with_sizes(self, sizes: dict[str, object]) -> _Describer:
-        """The same for a module that was built with other sizes."""
+        """Do the same for a module that was built with other sizes."""
         return _Describer(self.wanted, sizes)
 
     def tree(self, module) -> Node:
@@ -328,7 +334,7 @@ def _is_weightless(node: Node) -> bool:
 
 
 def _below(module) -> list[tuple[str, object]]:
-    # torch's named_children leaves out the second place of a module that is registered twice.
+    # torch's named_children omits the second place of a module that is registered twice.
     return [(name, child) for name, child in module._modules.items() if child is not None]
 
 

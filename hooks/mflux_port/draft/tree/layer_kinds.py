@@ -1,4 +1,4 @@
-"""Which layer of mlx.nn the arrays of one module are, known from their names and shapes alone. One line per kind.
+"""Find the layer of mlx.nn that fits the arrays of one module, from their names and shapes alone. One line per kind.
 
 ``arrays`` lists names with their ranks, ``?`` marks those that may be absent. A kind with ``layer`` becomes that layer;
 any other stays unresolved, with what it can be.

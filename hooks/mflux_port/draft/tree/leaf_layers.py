@@ -1,4 +1,5 @@
-"""Which layer of mlx.nn a reference's leaf module is: from its torch class, or by running it if it has its own forward.
+"""Find the layer of mlx.nn for a reference's leaf module: from its torch class, or by running it if it has its own
+forward.
 
 A leaf whose arrays fit an MLX layer but whose formula differs becomes a class derived from that layer: the arrays
 load as they are, and its ``__call__`` must be ported.

@@ -1,10 +1,12 @@
-"""Runs a reference's leaf with random numbers, to see whether a subclass computes the same as torch's plain layer."""
+"""Run a reference's leaf with random numbers to find out whether a subclass computes the same as
+torch's plain layer.
+"""
 
 from __future__ import annotations
 
 import copy
 
-_ROWS = 8  # rows of a table or a matrix: the others behave the same
+_ROWS = 8  # rows of a table or a matrix; the others behave the same
 _FACTORS = (1.0, 1e-3)  # small numbers show an eps
 _JUDGED: dict[tuple, bool] = {}
 

@@ -21,13 +21,13 @@ class Node:
     """One module.
 
     ``arguments`` are the keywords of the mlx.nn class and ``parameters`` the shapes of arrays held by the module
-    itself, both as Python source, so that a size may be an expression of the config's names. ``remarks`` name
-    children without weights. ``doubt`` says what is not certain, with ``candidates``. ``call``: the parameters of
-    the reference's ``forward``. ``tied``: a name for the weight that several modules of the reference hold, '' for any other.
-    ``base``: the layer of mlx.nn that holds a module's arrays and has another formula; ``arguments`` are then its keywords.
-    ``settings``: numbers that the reference's module holds besides its arrays. ``group``: the modules that it shares a
-    forward pass with; ``forward``: that pass, once it is drafted, and ``scalars``: what that reads of the module's own
-    values, as source. ``is_object``: a plain object without arrays, not a module.
+    itself, both as Python source, so that a size may be an expression of the config's names. ``remarks`` name children
+    without weights. ``doubt`` states what is uncertain, with ``candidates``. ``call``: the parameters of the
+    reference's ``forward``. ``tied``: a name for the weight that several modules of the reference hold, '' for any
+    other. ``base``: the layer of mlx.nn that holds a module's arrays and has another formula; ``arguments`` are then
+    its keywords. ``settings``: numbers that the reference's module holds besides its arrays. ``group``: the modules
+    that it shares a forward pass with; ``forward``: that pass, once it is drafted, and ``scalars``: what that reads of
+    the module's own values, as source. ``is_object``: a plain object without arrays, not a module.
     """
 
     kind: str

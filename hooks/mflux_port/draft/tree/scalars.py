@@ -1,4 +1,4 @@
-"""What a module keeps besides arrays and layers: numbers, strings, tuples of them; and how they follow the config."""
+"""What a module stores besides arrays and layers: numbers, strings, tuples of them; and how these follow the config."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from mflux_port.draft.forward.writer.known_tables import table_size
+from mflux_port.draft.forward.writer.names import argument_of
 
 
 def scalars(owner, names: set[str], sizes: dict[str, object] | None = None) -> dict[str, str]:
@@ -19,7 +20,7 @@ def scalars(owner, names: set[str], sizes: dict[str, object] | None = None) -> d
         if value is _MISSING and not name.startswith("_"):
             value = _from_config(owner, name)
         if value is _MISSING:
-            value = vars(owner).get("_arguments", {}).get(name, _MISSING)
+            value = vars(owner).get("_arguments", {}).get(argument_of(name) or name, _MISSING)
         if value is _MISSING and (size := table_size(name, owner)) is not None:
             value = size
         if value is _MISSING:
@@ -75,26 +76,29 @@ def scalar(text: str, views: list, expression: Callable[[str, list], str]) -> st
 
 
 def _root(text: str, views: list, expression: Callable) -> str:
-    # One over the square root of a size: an attention's scale.
-    size = _squared(text)
-    if not size or all(other == text for _, _, found in views for other in found.values()):
+    # The square root of a size, such as a factor of embeddings, or one over it, such as an attention's scale.
+    if all(other == text for _, _, found in views for other in found.values()):
         return text
-    inner = [
-        (name, value, {factor: _squared(other or "") for factor, other in found.items()})
-        for name, value, found in views
-    ]
-    written = expression(size, inner)
-    if written == size:
-        return text
-    return f"{written}**-0.5" if written.isidentifier() else f"({written}) ** -0.5"
+    for power in (0.5, -0.5):
+        size = _under_root(text, power)
+        inner = [
+            (name, value, {factor: _under_root(other or "", power) for factor, other in found.items()})
+            for name, value, found in views
+        ]
+        written = expression(size, inner) if size else size
+        if written != size:
+            return f"{written}**{power}" if written.isidentifier() else f"({written}) ** {power}"
+    return text
 
 
-def _squared(text: str) -> str:
+def _under_root(text: str, power: float) -> str:
+    """The whole number whose ``power`` is this number; empty if there is none."""
     try:
-        number = float(text) ** -2
-    except (ValueError, ZeroDivisionError):
+        number = float(text) ** (1 / power)
+    except (ValueError, ZeroDivisionError, OverflowError):
         return ""
-    return str(round(number)) if abs(number - round(number)) < 1e-9 * number else ""
+    whole = round(number) if number < 1e9 else 0
+    return str(whole) if whole > 0 and abs(number - whole) < 1e-9 * number else ""
 
 
 def _sizes(text: str, views: list, expression: Callable) -> str:

@@ -12,7 +12,7 @@ from mflux_port.draft.tree.nodes import LIST, Node
 from mflux_port.draft.tree.scalars import scalar
 
 NEAR, FAR = (2, 4), 16
-SPARE = 3, Fraction(1, 2), Fraction(1, 4)  # where a reference refuses a near factor, such as for its number of heads
+SPARE = 3, Fraction(1, 2), Fraction(1, 4)  # for references that refuse a near factor, such as for their number of heads
 LESS = tuple(Fraction(1, divisor) for divisor in (2, 4, 8, 16, 32))
 _Factor = int | Fraction
 
@@ -27,10 +27,10 @@ class Observation:
 
 
 def express(base: Node, observations: list[Observation]) -> Node:
-    """``base`` with every size that follows from observed names written as such, in place. Others stay numbers.
+    """Write every size in ``base`` that follows from observed names as such, in place. Others stay numbers.
 
-    A size is a product of names, one divided by others, a sum of products or ``min`` of a name and a number, and only when
-    it is that in every tree.
+    A size is a product of names, one divided by others, a sum of products or ``min`` of a name and a number, and only
+    when it is that in every tree.
 
     Blocks of a list whose length follows a name get the expression ``count`` among the list's arguments; where the list
     has runs of blocks that are built alike, each run has its own, ``count_0`` and so on.
@@ -46,7 +46,7 @@ def express(base: Node, observations: list[Observation]) -> Node:
 
 
 def grows_evenly(base: Node, trees: dict[_Factor, Node]) -> bool:
-    """Whether no size grows faster than a name: then the name may be made much larger, to see a limit."""
+    """Whether no size grows faster than a name, so that the name may be made much larger to reveal a limit."""
     if not all(_same(base, tree) for tree in trees.values()):
         return False
     grown = False
@@ -62,7 +62,7 @@ def grows_evenly(base: Node, trees: dict[_Factor, Node]) -> bool:
 
 def _sizes(node: Node, trees: dict[_Factor, Node]) -> Iterator[tuple[str, dict[_Factor, str | None]]]:
     if node.kind == LIST and any(len(tree.children) != len(node.children) for tree in trees.values()):
-        yield "1", dict.fromkeys(trees)  # more blocks: their number is not a size
+        yield "1", dict.fromkeys(trees)  # the tree has more blocks: their number is not a size
     for name, text in node.arguments.items():
         yield text, {factor: tree.arguments.get(name) for factor, tree in trees.items()}
     for name, shape in node.parameters.items():
@@ -128,7 +128,9 @@ def _runs(row: Node) -> list[int]:
 
 
 def _counterpart(node: Node, tree: Node, name: str) -> Node | None:
-    """The child of ``tree`` that is ``node``'s child of that name; in a longer list, the last block is still the last."""
+    """The child of ``tree`` that corresponds to ``node``'s child of that name; the last block of a list corresponds to
+    the last one of a longer list.
+    """
     child = tree.children.get(name)
     if node.kind != LIST or len(node.children) == len(tree.children):
         return child
@@ -154,7 +156,7 @@ def _expression(text: str, views: list[tuple[str, int, dict[_Factor, str | None]
 
 
 class _Effects:
-    """How each name changes one size: as a factor, a divisor, a term of a sum, or up to a limit."""
+    """How each name affects one size: as a factor, a divisor, a term of a sum, or up to a limit."""
 
     def __init__(self, size: int):
         self.size = size
@@ -205,7 +207,7 @@ def _limit(size: int, value: int, numbers: dict[_Factor, int]) -> str:
 
 
 def _power(size: int, numbers: dict[_Factor, int]) -> int:
-    # How often a name is a factor of the size, 0 for any other relation.
+    # How many times a name is a factor of the size, 0 for any other relation.
     for power in (1, 2, 3):
         expected = {factor: size * factor**power for factor in numbers}
         if all(number == expected[factor] or expected[factor].denominator != 1 for factor, number in numbers.items()):

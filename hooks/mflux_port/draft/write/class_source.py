@@ -11,14 +11,14 @@ from mflux_port.draft.write.group_into_classes import ClassDraft
 from mflux_port.draft.write.licence import licence_of
 from mflux_port.draft.write.source_text import WIDTH, Call, signature, statement, text, write
 
-# What the rest of a port calls besides __call__, or instead of it, by component.
+# What the rest of a port calls in addition to __call__, or instead of it, by component.
 _CALLS = {
     "vae": (("encode", ["image: mx.array"]), ("decode", ["latents: mx.array"])),
     "transformer": (("get_rotary_embeddings", ["latents: mx.array", "prompt_embeds: mx.array"]),),
 }
 
 
-# Names that nn.Module, a dict, already has; MLX sets no attribute with such a name.
+# Names that nn.Module already has, since it is a dict; MLX sets no attribute with such a name.
 _TAKEN = {
     *dir(dict), "apply", "apply_to_modules", "children", "eval", "filter_and_map", "freeze", "is_module", "leaf_modules",
     "load_weights", "modules", "named_modules", "parameters", "save_weights", "set_dtype", "state", "train",
@@ -30,7 +30,9 @@ _TAKEN = {
 def module_files(
     drafts: list[ClassDraft], package: str, defaults: dict[str, object], component: str, shared: str = ""
 ) -> dict[str, str]:
-    """The text of each file by its stem. The last draft is the top class; ``defaults`` are its keywords and their values.
+    """The text of each file by its stem.
+
+    The last draft is the top class; ``defaults`` are its keywords and their values.
 
     ``package``: the dotted package of the files. ``shared``: the name of the port's class of functions.
     """

@@ -1,4 +1,4 @@
-"""Where drafted files go: they replace files that nobody edited, and are written next to all others."""
+"""Decide where drafted files go: they replace files that nobody edited, and are written next to all others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ RECORD = "porting/{model}/drafted.txt"
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """A file to write. ``instead_of``: the file that the draft was for, which stays because somebody has edited it."""
+    """A file to write.
+
+    ``instead_of``: the file for which the draft was made, and which stays because somebody has edited it.
+    """
 
     name: str
     text: str
@@ -93,7 +96,9 @@ def _is_imported(name: str, sources: dict[str, str], spare: set[str]) -> bool:
 
 
 def lists(checkout: Checkout, port: Port, texts: dict[str, str | None]) -> list[PlannedFile]:
-    """The key list and the unresolved list (name with ``{model}``: text) as files of a plan; without text it is removed."""
+    """The key list and the unresolved list (name with ``{model}``: text) as files of a plan; without text it is
+    removed.
+    """
     names = {name.format(model=port.model): text or "" for name, text in texts.items()}
     return [PlannedFile(name, text, _read(checkout.root / name)) for name, text in names.items()]
 

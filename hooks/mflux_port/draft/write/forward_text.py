@@ -1,4 +1,6 @@
-"""A drafted forward pass as the text of its class's methods, and the port's file of functions that several classes call."""
+"""A drafted forward pass as the text of its class's methods, and the port's file of functions that several classes
+call.
+"""
 
 from __future__ import annotations
 

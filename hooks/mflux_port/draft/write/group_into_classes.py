@@ -1,7 +1,7 @@
 """Turn a tree of modules into classes: one per reference class, with the sizes that differ as parameters.
 
-All instances of a class are compared. What is equal in all of them goes into the class; what differs becomes
-a parameter that the caller gives. Instances that differ in more than sizes and optional children become further classes.
+All instances of a class are compared. What is equal in all of them goes into the class; what differs becomes a
+parameter that the caller gives. Instances that differ in more than sizes and optional children become further classes.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _Drafter:
         modules = [node for node in _post_order(self.tree) if node.kind == MODULE]
         keys = {id(node): (node.class_name, node.file, _nesting(node), _forward_key(node)) for node in modules}
         while cycle := _cycle(modules, keys):
-            # Classes within each other, in both orders: with their height, none uses itself.
+            # Classes that contain each other in both orders: if their height is part of the key, none contains itself.
             keys |= {id(node): (*keys[id(node)], _height(node)) for node in modules if keys[id(node)] in cycle}
         groups: dict[tuple, list[Node]] = {}
         for node in modules:
@@ -83,7 +83,8 @@ class _Drafter:
         return self.done
 
     def _draft_group(self, nodes: list[Node], splits: int = 0) -> None:
-        # All instances as one class, else those that are built alike, with lists of one length, else each separately.
+        # Write all instances as one class, or else those that are built alike, with lists of one length, or else each
+        # separately.
         try:
             self._draft(nodes)
         except Different:
@@ -329,14 +330,14 @@ def _post_order(node: Node):
 
 
 def _nesting(node: Node) -> int:
-    # A class within itself: the inner ones are written first, as a separate class.
+    # A class that contains itself: the inner instances are written first, as a separate class.
     below = [part for _, part in node.walk() if part is not node and part.kind == MODULE]
     same = [part for part in below if (part.class_name, part.file) == (node.class_name, node.file)]
     return 1 + max(map(_nesting, same)) if same else 0
 
 
 def _cycle(modules: list[Node], keys: dict[int, tuple]) -> set[tuple]:
-    """Keys whose classes use each other in a cycle; empty if there is none."""
+    """Keys whose classes use one another in a cycle; empty if there is none."""
     used: dict[tuple, set[tuple]] = {}
     for node in modules:
         used.setdefault(keys[id(node)], set()).update(keys[id(part)] for part in _nearest_modules(node))

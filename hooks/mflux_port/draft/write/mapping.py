@@ -1,4 +1,6 @@
-"""Writes drafted targets into a port's weight mapping and LoRA mapping, method by method; the rest of the file stays."""
+"""Writes drafted targets into a port's weight mapping and LoRA mapping, method by method; the rest
+of the file stays.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,17 @@ from mflux_port.errors import PortError
 from mflux_port.files.parsing import parse_python
 
 _BLOCK = re.compile(r"\{block\}\.|(?<=\.)\d+\.")  # a number is left where only one block has such a layer
-# Whole words of a name, as in `norm1`, `layer_norm`, `adaLN_modulation`, `img_mod` and `time_embedder`; not in `modality`.
+# Whole words of a name, as in `norm1`, `layer_norm`, `adaLN_modulation`, `img_mod` and `time_embedder`; not in
+# `modality`.
 _SHARED = re.compile(r"(?i)(?:^|_)(?:layer|rms)?(?:norms?|ada\w*|modulation|mod|time\w*|emb\w*)\d*(?:_|$)")
 _TRANSFORMS = "from mflux.models.common.weights.mapping.weight_transforms import WeightTransforms"
 
 
 def weight_mapping(source: str, class_name: str, drafts: list[MappingDraft], where: str) -> str:
-    """``source`` with the mapping of every draft's component. Raises PortError when the class or a method is not there."""
+    """``source`` with the mapping of every draft's component.
+
+    Raises PortError when the class or a method is not there.
+    """
     for draft in drafts:
         listed = Items(tuple(_target(target, class_name) for target in draft.targets))
         source = _replace_method(source, class_name, f"get_{draft.component}_mapping", _returned(listed), where)
@@ -77,14 +83,14 @@ def lora_layers(targets: list[Target], linears: set[str], names: dict[str, str])
         if len(numbers) == (target.count or 1):
             chosen.append(LoraLayer(path, reference, target.count, _is_trained(path)))
             continue
-        for number in numbers:  # a list in which not all are linear, such as a norm and a projection
+        for number in numbers:  # a list in which not all modules are linear, such as a norm and a projection
             own, other = (name.replace("{block}", str(number)) for name in (path, reference))
             chosen.append(LoraLayer(own, other, None, False))
     return chosen
 
 
 def _without_wrappers(pattern: str, names: dict[str, str]) -> str:
-    # The parts of the first block's name that the reference's name has, too.
+    # The parts of the first block's name that are also in the reference's name.
     stored = pattern.replace("{block}", "0")
     wanted = names.get(stored, stored).split(".")
     kept = []

@@ -47,7 +47,10 @@ Expression = str | Call | Items | Table | Row
 
 
 def write(expression: Expression, indent: int, before: int, after: int = 0) -> str:
-    """The source of an expression. ``before`` and ``after``: characters before and behind it on its line."""
+    """The source of an expression.
+
+    ``before`` and ``after``: the numbers of characters before and after it on its line.
+    """
     flat = _flat(expression)
     if isinstance(expression, str) or indent + before + len(flat) + after <= WIDTH:
         return flat

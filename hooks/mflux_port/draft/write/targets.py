@@ -1,4 +1,7 @@
-"""Which target takes each checkpoint tensor, and how it is transposed. What is not certain is left out and listed."""
+"""Decide which target takes each checkpoint tensor, and how it is transposed.
+
+What is not certain is left out and listed.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,8 @@ _FUSED = re.compile(r"(^|_)(to_)?qkv$|^in_proj$")
 class Target:
     """One WeightTarget. ``count`` is its max_blocks when the patterns have ``{block}``, otherwise None.
 
-    ``partial``: the list has further blocks, without this tensor. A shorter model has fewer than ``count``, so that mflux
-    must not require it in each.
+    ``partial``: the list has further blocks, without this tensor. A shorter model has fewer than ``count``, so that
+    mflux must not require it in each.
     """
 
     to_pattern: str
@@ -59,7 +62,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Unresolved:
-    """Something that the draft does not decide, and what it could be."""
+    """Something that the draft leaves open, and what it could be."""
 
     component: str
     name: str
@@ -79,8 +82,8 @@ class MappingDraft:
 class Source:
     """What is mapped. ``tensors`` by their names without wrappers; ``Tensor.name`` is the name in the file.
 
-    ``unresolved`` and ``moved`` are those of ``HeaderTree``; ``blocked``: modules whose tensors cannot be mapped at all;
-    ``certain``: whether the tree comes from the reference and not from the header alone.
+    ``unresolved`` and ``moved`` are those of ``HeaderTree``; ``blocked``: modules whose tensors cannot be mapped at
+    all; ``certain``: whether the tree comes from the reference and not from the header alone.
     """
 
     tensors: dict[str, Tensor]
@@ -226,7 +229,7 @@ def group(singles: list[Target]) -> list[Target]:
             families[key].append(place)
             last[key] = max(number, last.get(key, 0))
             lengths[_list_of(key)] = max(number + 1, lengths.get(_list_of(key), 0))
-    # The numbers of a family are all different: they have no gap if the last is their count minus one.
+    # The numbers of a family are all different: there is no gap if the last is their count minus one.
     complete = {key for key, members in families.items() if len(members) == last[key] + 1 > 1}
     chosen, done = [], bytearray(len(singles))
     for place, target in enumerate(singles):
@@ -250,7 +253,8 @@ def _list_of(key: tuple[str, str, str]) -> str:
 
 
 def _keys(target: Target) -> Iterator[tuple[tuple[str, str, str], int]]:
-    # Every number at the same position among the numbers of both names: wrappers in between do not matter.
+    # Replace every number that is at the same position among the numbers of both names: wrappers in between do not
+    # matter.
     source, goal = target.from_pattern.split("."), target.to_pattern.split(".")
     places, goals = ([n for n, part in enumerate(parts) if is_list_index(part)] for parts in (source, goal))
     if len(places) != len(goals):

@@ -1,4 +1,7 @@
-"""``porting/<model>/unresolved.yml``: what drafts left undecided. A draft replaces only its own components' entries."""
+"""``porting/<model>/unresolved.yml``: everything that drafts left undecided.
+
+A draft replaces only its own components' entries.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class {class_name}VAE({class_name}Autoencoder):
 
 
 def spatial_scale(config: dict) -> int:
-    """How many pixels one latent spans."""
+    """The number of pixels that one latent spans."""
     for name in ("scale_factor_spatial", "spatial_compression_ratio"):
         if isinstance(config.get(name), int):
             return config[name]

@@ -14,7 +14,8 @@ _SECTION = re.compile(r"(?m)^ledger:[ \t]*\n(?P<indent> *(?=-))?")
 def waivers_text(path: Path, known: dict[str, set[str]], wanted: dict[str, dict[str, str]]) -> str | None:
     """The file's text with an entry for each pattern of tensors that is not known; None if nothing is to be added.
 
-    ``known``: patterns by component; ``wanted``: the same, each with the reason. Raises PortError for a file that cannot be added to.
+    ``known``: patterns by component; ``wanted``: the same, each with the reason. Raises PortError for a file to which
+    nothing can be added.
     """
     new = [
         {"component": component, "tensor": pattern, "reason": reason}

@@ -2,8 +2,8 @@
 
 Each module has ``ID``, ``FILE`` (relative to the checkout), ``REQUIRED`` (every mflux checkout has the file),
 ``not_applicable(port)`` (a reason, or None) and ``blocks(source, port)``: every text that the port needs in the file.
-``blocks`` raises UnknownShape when the file has a layout that it does not recognise. ``NEW_FILE`` marks a file that the surface
-creates. ``read_back(source, port, wired)`` returns what is wrong in an edited file, or None.
+``blocks`` raises UnknownShape when the file has a layout that it does not recognise. ``NEW_FILE`` marks a file that the
+surface creates. ``read_back(source, port, wired)`` returns what is wrong in an edited file, or None.
 """
 
 from mflux_port.wiring.surfaces import (

@@ -51,8 +51,8 @@ def read_back(source: Source, port: Port, wired: bool) -> str | None:
 
 
 def _lists_commands(source: Source) -> bool:
-    # Later versions read the commands from the entry points and the parsers from their modules. Merging such a version can
-    # leave the recipes of ports behind, but not that of mflux's first command.
+    # Later versions read the commands from the entry points and the parsers from their modules. Merging such a version
+    # can leave the recipes of ports behind, but not that of mflux's first command.
     recipes = [_command(branch) for chain in _chains(source) for branch in chain]
     return _commands(source) is not None or "mflux-generate" in recipes
 

@@ -36,7 +36,8 @@ def blocks(source: Source, port: Port) -> list[Block]:
 
 
 def _deciding_rule(source: Source, example: str) -> IgnoreRule | None:
-    # The rule of this file that decides about the example. Raises UnknownShape when a line in this file cannot overrule it.
+    # The rule of this file that decides about the example. Raises UnknownShape when a line in this file cannot overrule
+    # it.
     if source.root is None:
         return None
     folder = example.rpartition("/")[0]

@@ -158,7 +158,7 @@ def literal(value: object) -> str:
 
 
 def owner(source: Source) -> ast.ClassDef:
-    """The class ModelConfig. Raises UnknownShape when there is not exactly one."""
+    """The class ModelConfig. Raises UnknownShape unless there is exactly one."""
     found = [node for node in source.tree.body if isinstance(node, ast.ClassDef) and node.name == "ModelConfig"]
     if len(found) != 1:
         raise UnknownShape(f"{source.path}: looked for one class ModelConfig, found {len(found)}; restore it")

@@ -1,4 +1,5 @@
 """Compare a port with its PyTorch reference, stage by stage and module by module.
 
-Needs numpy, safetensors' file format and pillow on top of what each side has. Nothing in here is imported by the port.
+In addition to what each side has, it needs numpy, the safetensors file format and pillow. Nothing in here is imported
+by the port.
 """

@@ -29,7 +29,7 @@ UNSOUND = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, 
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers that the scripts need. ``home`` is the folder they are in."""
+    """The answers that the scripts need. ``home`` is the folder that the scripts are in."""
 
     model: str
     class_name: str
@@ -42,6 +42,7 @@ class Answers:
     kinds: dict[str, str] = field(default_factory=dict)  # each text encoder's kind, by its folder in the checkpoint
     vae: str = "own"
     edit_repo: str = ""  # the checkpoint of the edit variant
+    size_multiple: int = 16  # of both sides of an image, in pixels
 
     @property
     def import_path(self) -> str:
@@ -84,6 +85,7 @@ def load_answers(home: Path = HOME) -> Answers:
             kinds=_kinds(answers),
             vae=str(answers.get("vae") or "own"),
             edit_repo=_edit_repo(answers),
+            size_multiple=int(answers.get("size_multiple") or 16),
         )
     except FileNotFoundError:
         raise ParityError(f"{path} is missing; run the scripts from the port's own folder") from None

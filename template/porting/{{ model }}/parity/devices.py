@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 ON_CPU = "run it with --device cpu"
-LESS = "--dtype bfloat16 takes half of it, a smaller --size takes less besides the weights"
+LESS = "--dtype bfloat16 halves it, a smaller --size shrinks all but the weights"
 LACKS = re.compile(
     r"not (currently )?implemented for the \w+ device"  # PyTorch on mps
     r"|Could not run .* from the '\w+' backend"  # PyTorch, any device

@@ -1,4 +1,4 @@
-"""Wrong input ends a script with one line and exit code 2."""
+"""Wrong input ends a script with a one-line error and exit code 2."""
 
 from __future__ import annotations
 

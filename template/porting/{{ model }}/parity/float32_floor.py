@@ -1,4 +1,4 @@
-"""How exact a side's float32 is: products in TF32 or bfloat16 look like an error of the port."""
+"""Measure how exact a side's float32 is: products in TF32 or bfloat16 look like an error of the port."""
 
 from __future__ import annotations
 

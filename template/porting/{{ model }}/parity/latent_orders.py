@@ -1,7 +1,7 @@
 """Match the elements of one tensor with those of another, by sending numbers through the code between them.
 
-Shapes do not show it: (1, 16, 64) may be 16 patches of 64 numbers or 16 channels of an 8x8 picture. Numbers do: after
-1, 2, 3 … went in as the noise, the place of each shows which order the code gave them.
+Shapes do not show it: (1, 16, 64) may be 16 patches of 64 numbers or 16 channels of an 8x8 picture. Numbers do: if 1,
+2, 3 … replace the noise, the place of each shows the order that the code gave them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Order:
         return self if size == self.ids.size else Order(known, self.factor) if size == known.size else None
 
     def to_source(self, values: np.ndarray, size: int) -> np.ndarray:
-        """The tensor's values in the source's order, a flat array of ``size``; NaN where the tensor lacks an element."""
+        """The tensor's values in the source's order, a flat array of ``size``; NaN where the tensor lacks an element.
+        """
         known = self.ids.reshape(-1) != NOTHING
         found = np.full(size, np.nan, np.float32)
         found[self.ids.reshape(-1)[known]] = values.reshape(-1)[known]
@@ -68,7 +69,9 @@ class Order:
 
 
 def trace(run: Run, size: int, enough: Enough = lambda found, names: found == names) -> dict[str, Order]:
-    """The order of each tensor that ``run`` gives when ``size`` numbers go in. Tensors that do not change are left out.
+    """The order of each tensor that ``run`` returns when it is given ``size`` numbers.
+
+    Tensors that do not change are left out.
 
     One run is enough if the numbers arrive unchanged (or with another sign); else they are sent digit by digit.
     """
@@ -149,7 +152,7 @@ def rows_of(order: Order, size: int) -> list[Order]:
 
 
 def axis_links(reference: tuple[int, ...], own: tuple[int, ...]) -> list[np.ndarray]:
-    """Every way to match two tensors just by permuting axes: own flat index to the reference's.
+    """Every way to match two tensors by permuting axes alone: own flat index to the reference's.
 
     The one that moves no axis comes first.
     """

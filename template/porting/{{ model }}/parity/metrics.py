@@ -55,7 +55,7 @@ def _norm(values: np.ndarray) -> float:
 
 
 def _dot(one: np.ndarray, other: np.ndarray) -> float:
-    # A piece at a time: float32 products, float64 sums, and no copy of the whole in float64.
+    # Process a piece at a time: float32 products, float64 sums, and no copy of the whole in float64.
     piece = 1 << 14
     return float(sum(float(np.dot(one[n : n + piece], other[n : n + piece])) for n in range(0, len(one), piece)))
 
@@ -63,6 +63,12 @@ def _dot(one: np.ndarray, other: np.ndarray) -> float:
 def is_short(values: np.ndarray) -> bool:
     """Whether float32 numbers are all exact in bfloat16."""
     return not (np.ascontiguousarray(values, np.float32).view(np.uint32) & 0xFFFF).any()
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    """float32 numbers rounded to the nearest bfloat16, ties to even."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)).view(np.float32)
 
 
 def is_half(values: np.ndarray) -> bool:

@@ -40,7 +40,7 @@ def together(sizes: list[int]) -> int:
 
 
 def machine(container: Path = CONTAINER) -> int:
-    """Bytes of memory that this machine has, or the container that it runs in; 0 where the system does not say."""
+    """Bytes of memory that this machine has, or its container; 0 where the system does not report it."""
     try:
         whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -92,7 +92,7 @@ class Timings:
             timed = self.known[key]
             seconds = timed["seconds"] + timed["in_steps"] * (steps - timed["steps"]) / timed["steps"]
         except (KeyError, TypeError, ZeroDivisionError):
-            return "seconds: not known before one run of this checkpoint and size was timed; --steps 1 is the shortest"
+            return "seconds: unknown until one run of this checkpoint and size has been timed; --steps 1 is the shortest"
         return f"{seconds:.0f} s, by the steps of a run that took {timed['seconds']:.0f} s"
 
 

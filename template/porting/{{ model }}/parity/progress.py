@@ -12,7 +12,7 @@ from parity.needs import in_words
 class Progress:
     """``progress("transformer, step 2 of 4")`` prints a line with the seconds since the start; repeats are skipped.
 
-    ``peak`` gives the most memory so far, in bytes; it is printed, too.
+    ``peak`` returns the peak memory so far, in bytes; it is printed, too.
     """
 
     def __init__(self, who: str, peak: Callable[[], int] = lambda: 0):
@@ -31,18 +31,18 @@ class Progress:
         print(f"{self.who}: {text} ({self.figures()})", file=sys.stderr, flush=True)
 
     def seconds_in_steps(self) -> float:
-        """The seconds spent in denoising steps until now."""
-        ends = [start for _, start in self._marks[1:]] + [self.seconds]
+        """The seconds spent in denoising steps so far."""
+        ends = [start for _, start in self._marks[1:]] + [self.seconds] * bool(self._marks)
         return sum(end - start for (text, start), end in zip(self._marks, ends, strict=True) if ", step " in text)
 
     def figures(self) -> str:
-        """The seconds and the most memory until now."""
+        """The seconds and the peak memory so far."""
         peak = self.peak()
         return f"{self.seconds:.0f} s" + (f", {in_words(peak)} at most" if peak else "")
 
 
 def process_peak() -> int:
-    """The most memory that this process had, in bytes; 0 if the system does not report it."""
+    """The peak memory of this process, in bytes; 0 if the system does not report it."""
     try:
         import resource
     except ImportError:

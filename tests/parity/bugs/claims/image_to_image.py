@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import mlx.core as mx
-from bugs.claims.claim import IMAGE, Claim, replaced
+from bugs import replaced
+from bugs.claims.claim import IMAGE, Claim
 from mflux.models.common.config.config import Config
 from mflux.models.common.latent_creator.latent_creator import Img2Img, LatentCreator
 from mflux.models.common.vae.vae_util import VAEUtil
@@ -13,7 +14,7 @@ from mflux.models.z_image.model.z_image_vae.vae import VAE
 
 
 def encoded(change: Callable) -> Callable:
-    """``change(latents, vae)`` of what the VAE makes of the image."""
+    """Applies ``change(latents, vae)`` to the VAE's latents of the image."""
     original = VAEUtil.encode
 
     def encode(vae, image, **rest):
@@ -23,7 +24,7 @@ def encoded(change: Callable) -> Callable:
 
 
 def seen(change: Callable) -> Callable:
-    """``change(pixels)`` of the image that is encoded, (1, 3, height, width)."""
+    """Applies ``change(pixels)`` to the image that is encoded, (1, 3, height, width)."""
     original = VAEUtil.encode
 
     def encode(vae, image, **rest):
@@ -87,6 +88,18 @@ class _Bar(list):
     format_dict = {"elapsed": 0.0}
 
 
+def _coarse(pixels: mx.array) -> mx.array:
+    return mx.repeat(mx.repeat(pixels[..., ::2, ::2], 2, axis=-1), 2, axis=-2)
+
+
+def _rounded(step: int, config) -> int:
+    return max(1, round(config.num_inference_steps * config.image_strength)) if step else 0
+
+
+def _other_noise(clean, noise, sigma):
+    return (1 - sigma) * clean + sigma * mx.random.normal(noise.shape, key=mx.random.key(9))
+
+
 CLAIMS = (
     Claim("mean and std not applied", IMAGE, encoded(lambda x, vae: x / SCALE + SHIFT), "latents", "not normalised"),
     Claim("mean and std twice", IMAGE, encoded(lambda x, vae: (x - SHIFT) * SCALE), "latents", "normalised twice"),
@@ -105,5 +118,10 @@ CLAIMS = (
     Claim("noise added twice", IMAGE, blended(_blended_twice), "latents", "the noise has the weight .*of no step"),
     Claim("encoder draws a sample", IMAGE, _sampling_encoder, "latents", "neither"),
     Claim("small strengths do nothing", IMAGE, _strength(0.3, 1.0), "steps", "the port at"),
+    Claim("at strength 0.05 the image stays as it is", IMAGE, _starting(lambda step, config: config.num_inference_steps if (config.image_strength or 0) > 0.92 else step), "steps", "strength 0.05"),
+    Claim("strength 1 redraws only half", IMAGE, _starting(lambda step, config: step or config.num_inference_steps // 2), "steps", "strength 1:"),
+    Claim("steps rounded, not cut", IMAGE, _starting(_rounded), "steps", "the port at"),
+    Claim("at half the resolution", IMAGE, seen(_coarse), "latents", "neither"),
+    Claim("noise of another seed", IMAGE, blended(_other_noise), "latents", "neither"),
     Claim("large strengths limited", IMAGE, _strength(0.0, 0.8), "steps", "the port at"),
 )  # fmt: skip

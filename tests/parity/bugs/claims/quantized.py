@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Callable
 
 import mlx.core as mx
-from bugs.claims.claim import QUANTIZED, Claim, replaced
+from bugs import replaced
+from bugs.claims.claim import QUANTIZED, Claim
 from mflux.models.z_image.weights.z_image_weight_definition import ZImageWeightDefinition
 from mlx import nn
 
@@ -65,10 +66,21 @@ def _halved(layer: nn.QuantizedLinear) -> None:
     layer.scales = layer.scales * 0.5
 
 
+def _shifted(layer: nn.QuantizedLinear) -> None:
+    layer.scales = mx.roll(layer.scales, 1, axis=0)
+
+
+def _without_zero_points(layer: nn.QuantizedLinear) -> None:
+    layer.biases = mx.zeros_like(layer.biases)
+
+
 CLAIMS = (
     Claim("embedder quantized", QUANTIZED, predicate(lambda path, module: hasattr(module, "to_quantized")), "transformer", "UNQUANTIZED lists it"),
     Claim("a layer left in full precision", QUANTIZED, predicate(lambda path, module: _listed(path, module) and "layers.1" not in path), "transformer", "does not list it"),
-    Claim("one layer in other bits", QUANTIZED, _with_one_layer(_requantize), "", "in 8 bits, not 4"),
+    Claim("one layer with different bits", QUANTIZED, _with_one_layer(_requantize), "", "in 8 bits, not 4"),
     Claim("a broken layer", QUANTIZED, _with_one_layer(_halved), "", "lost its weight"),
+    Claim("one listed layer in 4 bits", QUANTIZED, predicate(lambda path, module: _listed(path, module) or (hasattr(module, "to_quantized") and "layers.1.adaLN" in path)), "transformer", "UNQUANTIZED lists it"),
+    Claim("no zero points", QUANTIZED, _with_one_layer(_without_zero_points), "", "lost its weight"),
+    Claim("scales of the next row", QUANTIZED, _with_one_layer(_shifted), "", "lost its weight"),
     Claim("two layers' weights exchanged", QUANTIZED, _with_layers(_swapped_weights), "", "lost its weight"),
 )  # fmt: skip

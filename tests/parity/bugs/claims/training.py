@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Callable
 
 import mlx.core as mx
-from bugs.claims.claim import TRAINING, Claim, replaced
+from bugs import replaced
+from bugs.claims.claim import TRAINING, Claim
 from bugs.claims.lora import loader, swapped_targets
 from mflux.models.common.lora.layer.linear_lora_layer import LoRALinear
 from mflux.models.common.training.trainer import TrainingTrainer
@@ -30,6 +31,19 @@ def error(change: Callable) -> Callable:
         return change(predicted, noise, item.clean_latents)
 
     return lambda: replaced(TrainingTrainer, "_single_example_loss", staticmethod(loss))
+
+
+def _twice_drawn(adapter, training_spec, base_config, item, rng):
+    """The target has other noise than the latents."""
+    config = adapter.create_config(training_spec, width=item.width, height=item.height)
+    at, clean = training_spec.training_loop.timestep_low, item.clean_latents
+    sigma = config.scheduler.sigmas[at]
+    noise, other = (mx.random.normal(shape=clean.shape, dtype=config.precision) for _ in range(2))
+    noisy = (1 - sigma) * clean + sigma * noise
+    predicted = adapter.predict_noise(
+        t=at, latents_t=noisy, sigmas=config.scheduler.sigmas, cond=item.cond, config=config
+    )
+    return (clean + predicted - other).square().mean()
 
 
 def schedule(draw: Callable, weight: Callable) -> Callable:
@@ -148,7 +162,7 @@ def _swapped_roles(original):
 
 
 def saving(change: Callable) -> Callable:
-    """Saved as it should be (scale included, names of the reference), then with ``change(weights)``."""
+    """Saves correctly (scale included, names of the reference), then applies ``change(weights)``."""
 
     def save(self, *, path, training_spec):
         weights = {}
@@ -163,11 +177,15 @@ def saving(change: Callable) -> Callable:
     return lambda: replaced(ZImageTrainingAdapter, "save_lora_adapter", save)
 
 
+def _other_matrix(key: str) -> str:
+    return key.replace("lora_A", "lora_B") if "lora_A" in key else key.replace("lora_B", "lora_A")
+
+
 SHIFT, SCALE = 0.1159, 0.3611  # of Z-Image's VAE
 
 
 CLAIMS = (
-    Claim("loss on the other sign", TRAINING, _other_prediction(lambda original, self, given: -original(self, **given)), "loss", "clean - noise"),
+    Claim("loss with the opposite sign", TRAINING, _other_prediction(lambda original, self, given: -original(self, **given)), "loss", "clean - noise"),
     Claim("loss against the noise", TRAINING, error(lambda p, n, c: (p - n).square().mean()), "loss", "target is noise"),
     Claim("loss against the image", TRAINING, error(lambda p, n, c: (p - c).square().mean()), "loss", "target is clean"),
     Claim("loss is a sum", TRAINING, error(lambda p, n, c: (c + p - n).square().sum()), "gradients", "times the reference's"),
@@ -189,5 +207,13 @@ CLAIMS = (
     Claim("training latents not normalised", TRAINING, adapter("encode_data", _not_normalised), "data", "not normalised"),
     Claim("training pictures upside down", TRAINING, adapter("encode_data", _other_picture), "data", "other latents"),
     Claim("loss in bfloat16", TRAINING, error(lambda p, n, c: (c + p - n).astype(mx.bfloat16).square().mean().astype(mx.float32)), "loss", ""),
+    Claim("negative timestep", TRAINING, _other_prediction(lambda original, self, given: original(self, **given | {"sigmas": -given["sigmas"]})), "loss", "the reference's is"),
+    Claim("time runs backwards", TRAINING, _other_prediction(lambda original, self, given: original(self, **given | {"sigmas": 1 - given["sigmas"]})), "loss", "the reference's is"),
+    Claim("mean over the last axis only", TRAINING, error(lambda p, n, c: (c + p - n).square().mean(axis=-1).sum()), "loss", "times the reference's"),
+    Claim("mean over two of the axes", TRAINING, error(lambda p, n, c: (c + p - n).square().mean(axis=(-1, -2)).sum()), "loss", "times the reference's"),
+    Claim("noise drawn again for the target", TRAINING, lambda: replaced(TrainingTrainer, "_single_example_loss", staticmethod(_twice_drawn)), "loss", "the reference's is"),
+    Claim("absolute error", TRAINING, error(lambda p, n, c: (c + p - n).abs().mean()), "loss", "the reference's is"),
+    Claim("saved in bfloat16", TRAINING, saving(lambda w: {k: v.astype(mx.bfloat16) for k, v in w.items()}), "saved", ""),
+    Claim("up and down swapped when saved", TRAINING, saving(lambda w: {_other_matrix(k): v for k, v in w.items()}), "saved", "is not saved as"),
     Claim("even timesteps, not the named ones", TRAINING, contextlib.nullcontext, "timesteps", "waivers.yml names logit_normal", "training.timesteps.logit_normal"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Convert nested values between torch and MLX, and measure how far two of them are apart."""
+"""Convert nested values between torch and MLX, and measure how far apart two of them are."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def distance(mine, theirs) -> float:
 
 
 def _pairs(mine, theirs) -> list | None:
-    # The arrays of both, place by place. None where they have other numbers, or arrays in other places.
+    # Pairs of arrays at the same places in both. None where they have other numbers, or arrays in other places.
     if all(isinstance(one, (int, float)) for one in (mine, theirs)):
         return [] if mine == theirs else None
     if all(isinstance(one, (list, tuple)) for one in (mine, theirs)) and len(mine) == len(theirs):
@@ -112,20 +112,33 @@ def moved(value):
     return {name: moved(part) for name, part in value.items()} if type(value) is dict else value
 
 
-def is_steady(function: Callable, args: tuple, kwargs: dict, output, clone: Callable) -> bool:
-    """Whether a result hardly changes if its inputs change by one unit in the last place; any other proves nothing.
+def is_steady(function: Callable, args: tuple, kwargs: dict, output, clone: Callable, most: float = STEADY) -> bool:
+    """Whether a result hardly changes if its inputs change by one unit in the last place; an unstable result proves
+    nothing.
 
-    ``output``: the result of ``function``; ``clone`` copies nested values, as a call may change its arguments.
+    ``output``: the result of ``function``; ``clone`` copies nested values, as a call may change its arguments;
+    ``most``: the largest change.
     """
     again = function(*moved(clone(args)), **moved(clone(kwargs)))
-    return distance(clone(again), output) <= STEADY
+    return distance(clone(again), output) <= most
 
 
 def has_floats(value) -> bool:
-    """Whether any of the nested tensors are not integers."""
+    """Whether any of the nested tensors has floating point numbers."""
     import torch
 
     if isinstance(value, torch.Tensor):
         return value.is_floating_point()
     parts = value.values() if type(value) is dict else value if type(value) in (list, tuple) else ()
     return any(has_floats(part) for part in parts)
+
+
+def with_floats(value):
+    """Nested tensors with float32 for whole numbers."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.float() if value.dtype in (torch.int32, torch.int64) else value
+    if type(value) in (list, tuple):
+        return type(value)(with_floats(part) for part in value)
+    return {name: with_floats(part) for name, part in value.items()} if type(value) is dict else value

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+
 
 class Bridge:
-    """Called like the drafted module; runs the reference's.
+    """Is called like the drafted module, and runs the reference's.
 
-    ``signatures``: for each method, torch's names, those that it takes, and those of complex arrays.
+    ``signatures``: for each method, torch's parameters, those that it takes, and those of complex arrays.
     """
 
     def __init__(self, module, signatures: dict[str, tuple[list[str], list[str], list[str]]]):
@@ -30,7 +32,12 @@ class Bridge:
         given = to_torch(dict(zip(taken, args, strict=False)) | kwargs)
         for name in names[2] if names else ():
             given[name] = _complex(given.get(name))
-        return to_mlx(clone(getattr(self.module, method)(**given)))
+        function = getattr(self.module, method)
+        needed = [one for one in inspect.signature(function).parameters.values() if one.default is one.empty]
+        left_out = {
+            one.name: None for one in needed if one.kind is one.POSITIONAL_OR_KEYWORD
+        }  # always None in the runs
+        return to_mlx(clone(function(**left_out | given)))
 
 
 def _complex(value):

@@ -64,7 +64,7 @@ class Replay:
         return [path for path, module in self.reference.named_modules() if path and group_of(module) == group]
 
     def group(self, group: str) -> dict:
-        """Replay the recorded calls of a group. Returns the one nearest to its limit, as a dict."""
+        """Replay the recorded calls of a group. Returns the call that is nearest to its limit, as a dict."""
         import torch
 
         worst, limit = 0.0, FLOOR
@@ -74,7 +74,7 @@ class Replay:
                     error, allowed = self._call(group, call)
             except Exception as error:  # noqa: BLE001 - any error is the outcome of a replay
                 if call.run in RUNS and isinstance(error, NotImplementedError):
-                    continue  # other numbers took a branch that no recorded run took
+                    continue  # the changed numbers took a branch that no recorded run took
                 return {"kind": "raises", "reason": _last_line(error), "calls": number}
             if not error / allowed < worst / limit:
                 worst, limit = error, allowed
@@ -102,7 +102,7 @@ class Replay:
         names, taken, _ = self.signatures[group][method]
         bound = dict(zip(names, call.args, strict=False)) | call.kwargs
         bound = {name: value for name, value in self._defaults(call).items() if name in _needed(mine, method)} | bound
-        left_out = {name: None for name in taken if name in _needed(mine, method)}  # for **keywords that a call lacks
+        left_out = {name: None for name in taken if name in _needed(mine, method)}  # missing **keywords
         given = left_out | {name: to_mlx(value) for name, value in bound.items() if name in taken}
         out = mine(**given) if method == "__call__" else getattr(mine, method)(**given)
         return out, _unwrapped(call.output, out)
@@ -117,16 +117,21 @@ class Replay:
     def _movement(self, call, expected) -> float:
         """How far the reference's own output moves when its inputs move by one unit in the last place.
 
-        If all inputs are integers, its parameters move instead.
+        If all inputs are integers, its parameters move instead, and the numbers themselves if it has none.
         """
-        from mflux_port.draft.forward.proof.arrays import distance, has_floats, moved
+        from mflux_port.draft.forward.proof.arrays import distance, has_floats, moved, with_floats
         from mflux_port.draft.forward.record.recorder import clone
 
         owner = at_path(self.reference, call.path)
         args, kwargs = clone(call.args), clone(call.kwargs)
-        if not has_floats((args, kwargs)) and hasattr(owner, "parameters"):
+        if not has_floats((args, kwargs)) and any(True for _ in getattr(owner, "parameters", list)()):
             owner = self._moved(call.path, owner)
-        again = getattr(owner, call.method)(*moved(args), **moved(kwargs))
+        elif not has_floats((args, kwargs)):
+            args, kwargs = with_floats(args), with_floats(kwargs)
+        try:
+            again = getattr(owner, call.method)(*moved(args), **moved(kwargs))
+        except (RuntimeError, TypeError, IndexError):  # it takes integers only
+            return 0.0
         gap = distance(_unwrapped(clone(again), expected), expected)
         return gap if gap < 1e-3 else 0.0
 

@@ -11,7 +11,7 @@ PACKAGE, TOP = "twin_port", "TwinModel"
 
 
 def wanted(forwards: dict[str, Forward]) -> dict[str, set[str]]:
-    """By group, what forward passes read from its modules: their own methods, and those of others."""
+    """What forward passes read from their modules, by group: their own methods, and those of others."""
     found = {group: set(forward.reads) for group, forward in forwards.items()}
     for forward in forwards.values():
         for group, name in forward.others:
@@ -59,7 +59,9 @@ def keep_recording(folder: Path, forwards: dict, recording: Recording, order: li
 
 
 def signatures(forward: Forward, recording: Recording) -> dict[str, tuple[list[str], list[str], list[str]]]:
-    """By method: torch's parameters in order, those that the drafted method takes, those of complex arrays."""
+    """For each method: torch's parameters in order, those that the drafted method takes, and those
+    of complex arrays.
+    """
     found = {}
     for place, name in forward.entries.items():
         source = recording.sources[place[0]]

@@ -15,6 +15,7 @@ from pathlib import Path
 from mflux_port.draft.forward.proof.result import BLOCKED, NOT_RECORDED, RAISES, VERIFIED, State
 from mflux_port.draft.forward.proof.twin_port import keep_recording, write_port
 from mflux_port.draft.forward.record.recorder import Recording
+from mflux_port.draft.forward.writer.branches import NOT_REACHED
 from mflux_port.draft.forward.writer.classes import Forward
 
 # Seconds for all replays of one model: CPU time, and the total, which grows on a busy machine.
@@ -25,7 +26,7 @@ _TIMEOUT = 3600
 def prove(forwards: dict[str, Forward], recording: Recording) -> None:
     """Give every forward pass its state."""
     for forward in forwards.values():
-        forward.state = State(VERIFIED)  # for the twin's port, which has every forward pass
+        forward.state = State(VERIFIED)  # for the twin's port, which has all forward passes
     with tempfile.TemporaryDirectory(prefix="mflux-port-twin-") as scratch:
         folder = Path(scratch)
         with _guarded(forwards):
@@ -116,7 +117,9 @@ def _state(forward: Forward, result: dict | None) -> State:
         return State(VERIFIED, result["error"], result["limit"], forward.where, calls=result["calls"])
     where, source, reason = forward.where, "", result["reason"]
     for place, line, why in forward.problems:
-        # A raise of the draft names its line; a construct that is not written may also leave names undefined.
-        if f"{place}: {why}" in result["reason"] or "NotImplementedError" not in result["reason"] and not source:
+        # An exception that the draft raises names its line; a construct that is not written may also leave names
+        # undefined.
+        may_explain = "NotImplementedError" not in result["reason"] and not source and not why.startswith(NOT_REACHED)
+        if f"{place}: {why}" in result["reason"] or may_explain:
             where, source, reason = place, line, why if result["kind"] == RAISES else reason
     return State(result["kind"], result.get("error"), result.get("limit"), where, source, reason, result["calls"])

@@ -16,7 +16,9 @@ Place = tuple[str, str]  # a recorded function's key and group
 
 @dataclass(frozen=True)
 class Site:
-    """A call expression in the function ``caller`` that ran another; ``skip``: leading arguments that are its owner."""
+    """A call expression in the function ``caller`` that ran another function; ``skip``: leading arguments that name its
+    owner.
+    """
 
     caller: Place
     node: ast.Call
@@ -41,7 +43,7 @@ class CallGraph:
         return list(dict.fromkeys(self._targets.get((*place, node.number), ())))
 
     def alike(self, place: Place) -> set[Place]:
-        """Groups of one function that a single call expression may run: they need one signature."""
+        """Groups of one function that a single call expression may run, and which therefore need one signature."""
         found, waiting = {place}, [place]
         while waiting:
             for site in self.sites[waiting.pop()]:

@@ -18,7 +18,7 @@ Cast = tuple[str, str, int]  # function, group, number of the node
 
 
 def idle_casts(recording: Recording, runs: list[tuple[str, dict]]) -> set[Cast]:
-    """The casts that change no type in a recording, nor in a second one in bfloat16."""
+    """The casts that change no type, neither in a recording nor in a second one in bfloat16."""
     import torch
 
     model = copy.deepcopy(recording.root).to(torch.bfloat16)

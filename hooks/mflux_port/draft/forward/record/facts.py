@@ -1,4 +1,4 @@
-"""What the recorded runs showed of one expression."""
+"""What the recorded runs showed about one expression."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ MANY = object()
 
 @dataclass(slots=True)
 class Fact:
-    """Everything that was recorded of an expression in one group.
+    """Everything that was recorded about an expression in one group.
 
-    ``values``: the scalars, as (kind, value); ``many``: there were more than are kept. ``ranks``, ``dtypes`` (of elements too) and
-    ``shapes`` are those of tensors, ``lengths`` and ``elements`` (kinds) those of containers, ``keys`` those of dicts.
-    ``objects``: modules, functions and other objects, by id. ``truths``: its truth values as a test. ``items``: of a dict.
-    ``is_numpy``: a numpy array, which otherwise counts as a tensor.
+    ``values``: the scalars, as (kind, value); ``many``: there were more than are kept. ``ranks``, ``dtypes`` (of
+    elements too) and ``shapes`` are those of tensors, ``lengths`` and ``elements`` (kinds) those of containers,
+    ``keys`` those of dicts. ``objects``: modules, functions and other objects, by id. ``truths``: its truth values as a
+    test. ``items``: of a dict. ``is_numpy``: a numpy array, which otherwise counts as a tensor. ``hides_rows``: a mask
+    with rows that are all false.
     """
 
     kinds: set[str] = field(default_factory=set)
@@ -34,6 +35,7 @@ class Fact:
     truths: set[bool] = field(default_factory=set)
     items: dict[str, Fact] = field(default_factory=dict)
     is_numpy: bool = False
+    hides_rows: bool = False
 
     def add(self, value) -> None:
         if is_numpy(value):
@@ -45,6 +47,7 @@ class Fact:
             self.ranks.add(value.dim())
             self.dtypes.add(str(value.dtype).removeprefix("torch."))
             self._keep(self.shapes, tuple(value.shape))
+            self.hides_rows |= _hides_rows(value)
         elif kind in SCALARS:
             self._keep(self.values, (kind, value))
         elif kind in ("dtype", "device"):
@@ -74,7 +77,7 @@ class Fact:
 
     @property
     def only(self) -> object:
-        """The one scalar (or tuple of scalars) that was seen, else ``MANY``."""
+        """The only scalar (or tuple of scalars) that was seen, else ``MANY``."""
         one = len(self.values) == 1 and len(self.kinds) == 1 and not self.many
         return next(iter(self.values))[1] if one else MANY
 
@@ -84,8 +87,12 @@ class Fact:
 
     @property
     def rank(self) -> int | None:
-        """The one rank that all tensors had, else None."""
+        """The rank that all tensors had, else None."""
         return next(iter(self.ranks)) if len(self.ranks) == 1 and self.always("tensor") else None
+
+
+def _hides_rows(value) -> bool:
+    return str(value.dtype) == "torch.bool" and value.dim() > 2 and not bool(value.any(-1).all())
 
 
 def is_numpy(value) -> bool:

@@ -14,7 +14,7 @@ def group_of(module) -> str:
 
 
 def forget_groups() -> None:
-    """Forget the modules that were looked up."""
+    """Clear the cache of modules that were looked up."""
     _KNOWN.clear()
 
 

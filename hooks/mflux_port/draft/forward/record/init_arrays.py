@@ -34,7 +34,7 @@ def initial_keys(model) -> set[str]:
 
 @contextlib.contextmanager
 def arguments_kept():
-    """While modules are built: each keeps the plain arguments of its ``__init__`` as ``_arguments``."""
+    """Inside this context, each module keeps the plain arguments of its ``__init__`` as ``_arguments``."""
     from torch import nn
 
     def profile(frame, event, _):

@@ -8,7 +8,7 @@ import types
 
 from mflux_port.draft.forward.record.sources import Source
 
-_BARE = ("super", "locals")  # calls that look at their own frame
+_BARE = ("super", "locals")  # calls that inspect their own frame
 
 
 def instrumented(source: Source, code: types.CodeType) -> types.CodeType | None:
@@ -26,7 +26,7 @@ def instrumented(source: Source, code: types.CodeType) -> types.CodeType | None:
 
 
 def _outer(tree: ast.FunctionDef, names: tuple[str, ...]) -> ast.FunctionDef:
-    # An outer function whose variables are the function's free ones.
+    # An outer function whose local variables are the function's free variables.
     none = [ast.Assign([ast.Name(name, ast.Store())], ast.Constant(None)) for name in names]
     body = [*none, tree, ast.Return(ast.Name(tree.name, ast.Load()))]
     return ast.FunctionDef("__outer__", ast.arguments([], [], None, [], [], None, []), body, [], None)
@@ -66,7 +66,7 @@ class _Instrument(ast.NodeTransformer):
         return node
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.expr:
-        return self._recorded(node, node.number)  # the text, not its parts
+        return self._recorded(node, node.number)  # only the whole text, not its parts
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         if isinstance(node.func, ast.Name) and node.func.id in _BARE:

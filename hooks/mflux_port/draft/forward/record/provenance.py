@@ -1,8 +1,9 @@
-"""Whether a value follows from the model's config alone, or from a run's inputs.
+"""Whether a value follows from the model's config alone, and is the same in the tiny twin and in the real model.
 
 A value that was the same in all runs proves nothing: it is folded into a drafted forward pass only when no data reaches
-it. Data is what the runs gave the model, and what is read from a tensor: sizes, numbers, booleans. That something is a
-tensor of one rank and not None is not data: it is how a function is called.
+it. Data is what the runs gave the model, and what is read from a tensor: sizes, numbers, booleans. Whether something is
+a tensor of one rank or None is not data: it is how a function is called. A number that the twin has changed, such as a
+width, counts as data: what follows from it may differ in the real model.
 """
 
 from __future__ import annotations
@@ -24,26 +25,27 @@ _KIND_TESTS = ("isinstance", "hasattr", "callable", "type", "issubclass", "is_te
 class Provenance:
     """Answers one question about a recording: ``from_config(place, expression)``."""
 
-    def __init__(self, recording: Recording, graph: CallGraph, given: set[str]):
+    def __init__(self, recording: Recording, graph: CallGraph, given: set[str], resized: set[tuple[str, str]]):
         self.recording, self.graph, self.given = recording, graph, given
         self.edges: dict[tuple, set[tuple]] = defaultdict(set)
         for place in list(recording.facts):
             _Reader(self, place).read()
-        self.tainted = self._reach()
+        self.tainted = self._reach({("attribute", *one) for one in resized})
 
     def from_config(self, place: Place, node: ast.expr) -> bool:
-        """Whether an expression has the same value for all inputs of a run."""
+        """Whether an expression has the same value for all inputs, in the twin and in the real model."""
         return not any(self.is_data(variable) for variable in _Reader(self, place).sources(node))
 
     def is_data(self, variable: tuple) -> bool:
         return variable == DATA or variable in self.tainted
 
-    def _reach(self) -> set[tuple]:
+    def _reach(self, resized: set[tuple]) -> set[tuple]:
         users = defaultdict(set)
         for variable, sources in self.edges.items():
             for source in sources:
                 users[source].add(variable)
-        found, waiting = {DATA}, [DATA]
+        found = {DATA, *resized}
+        waiting = sorted(found)
         while waiting:
             for user in users[waiting.pop()]:
                 if user not in found:
@@ -53,7 +55,7 @@ class Provenance:
 
 
 class _Reader:
-    """Draws the edges of one function: which variable takes its value from which."""
+    """Finds the edges of one function: which variable gets its value from which."""
 
     def __init__(self, whole: Provenance, place: Place):
         self.whole, self.place = whole, place
@@ -81,7 +83,7 @@ class _Reader:
             fact = self.facts.get(arg.number)
             if entry and arg.arg in self.whole.given and fact is not None and not fact.always("tensor"):
                 edges[self._local(arg.arg)].add(DATA)
-            made = self.place[0].endswith(".__init__")  # from the config alone
+            made = not self.place[1] or self.place[0].endswith(".__init__")  # while it is built: from the config alone
             if not sites and not entry and not made and self._given_unseen(arg, fact):
                 edges[self._local(arg.arg)].add(DATA)
             for site in sites:
@@ -119,7 +121,7 @@ class _Reader:
         return self.place[0] in {key_of(getattr(root, name)) for name in recording.entries}
 
     def stars(self, node: ast.Call, name: str) -> set[tuple]:
-        """What a call's stars may pass for a parameter: nothing, if its keywords never had the name."""
+        """What a call's star arguments may pass for a parameter: nothing, if its keywords never had the name."""
         found = set()
         for keyword in node.keywords:
             if keyword.arg is None:
@@ -319,7 +321,9 @@ def owner_groups(fact: Fact) -> set[str]:
 
 
 def argument(site, source, place: int) -> ast.expr | None:
-    """What a call passes for a function's parameter: an expression, None for nothing, ``...`` if a star may pass it."""
+    """What a call passes for a function's parameter: an expression, None for nothing, or ``...`` if a star argument may
+    pass it.
+    """
     name = source.parameters[place].arg
     for keyword in site.node.keywords:
         if keyword.arg == name:

@@ -1,4 +1,4 @@
-"""Runs a reference and records every expression of its source, and what goes in and out of its modules."""
+"""Runs a reference and records every expression of its source, and the inputs and outputs of its modules."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CALLS_OF_A_GROUP = 4  # the most calls of a group that are kept from one run
 
 @dataclass
 class ModuleCall:
-    """One call of one module: what went in, what came out. ``run``: the number of the recorded run."""
+    """One call of one module: its inputs and its outputs. ``run``: the number of the recorded run."""
 
     path: str
     method: str
@@ -38,7 +38,8 @@ class ModuleCall:
 
 @dataclass
 class Recording:
-    """``facts``: by (function, group) and node number; ``instances``: modules and objects by group; ``calls``: by group.
+    """``facts``: by (function, group) and node number; ``instances``: modules and objects by group; ``calls``: by
+    group.
 
     ``idle_casts``: (function, group, node number) of casts that change no type.
     """
@@ -173,7 +174,7 @@ class _Recorder:
             return []
         for cache in caches:
             if cache.__wrapped__ is function:
-                cache.cache_clear()  # a cached call does not run
+                cache.cache_clear()  # a cached call would not run
         self.recording.sources[source.key] = source
         return [(function, code, new)]
 
@@ -264,10 +265,12 @@ class _Hooks:
 
 
 def _loaded_functions(codes: list[types.CodeType]) -> tuple[list[tuple], list]:
-    """(code, function) of each of ``codes`` that a function has, and all functions with a cache: one look at all objects."""
+    """Pairs (code, function) for those of ``codes`` that belong to a function, and all functions with a cache, in one
+    pass over all objects.
+    """
     functions, caches = {}, []
     wanted = {id(code) for code in codes}
-    gc.unfreeze()  # get_objects leaves out what was frozen
+    gc.unfreeze()  # get_objects omits frozen objects
     for one in gc.get_objects():
         if type(one) is types.FunctionType and id(one.__code__) in wanted:
             functions.setdefault(id(one.__code__), one)
@@ -300,7 +303,7 @@ def _is_recorded(code: types.CodeType) -> bool:
 
 
 def _folders(model) -> tuple[str, ...]:
-    # The libraries that the model's classes come from, as folders; of a module that is one file, the file.
+    # The libraries that the model's classes come from, as folders; for a module that is one file, that file.
     names = {type(module).__module__.split(".")[0] for module in model.modules()} - {"torch"}
     found = []
     for name in sorted(names | {"diffusers", "transformers"}):

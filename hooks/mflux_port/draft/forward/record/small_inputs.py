@@ -1,5 +1,5 @@
-"""Each group's first call again, with other numbers: small ones show an eps or the form of an activation, large ones the
-base of frequencies.
+"""Repeat each group's first call with other numbers: small ones show an eps or the form of an activation, large ones
+the base of frequencies.
 """
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from collections.abc import Callable
 
 QUIET, LOUD = -1, -2  # the run numbers of such calls
 RUNS = {QUIET: "with small numbers", LOUD: "with large numbers"}
-_SMALL = 0.05  # the factor of small numbers
-_LARGE = 256.0  # the largest of large ones: cosines of much larger ones differ by more than they agree
+_SMALL = 0.05  # the factor for small numbers
+_LARGE = 256.0  # the largest number: cosines of much larger ones consist mostly of rounding
 
 
 def scaled_calls(model, call, clone: Callable):
-    """(run, positional, keywords, output) of a module's call with small numbers, and with large ones if it has no weights.
+    """(run, positional, keywords, output) of a module's call with small numbers, and with large ones if it has no
+    weights.
 
-    A call that the reference refuses is left out, and one whose result moves with the last digit of large numbers.
+    Calls are left out if the reference refuses them, or if their result depends on the last digit of large numbers.
     """
     owner = at_path(model, call.path)
     factors = {QUIET: _SMALL}

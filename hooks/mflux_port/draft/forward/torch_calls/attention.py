@@ -26,7 +26,7 @@ def tokens_first_attention(call: Arguments) -> ast.expr:
     return filled("x.transpose(0, 2, 1, 3)", {"x": _attention(call, *swapped)})
 
 
-def _attention(call: Arguments, query, key, value) -> ast.Call:
+def _attention(call: Arguments, query, key, value) -> ast.expr:
     scale = call.get("scale") if call.has("scale") else None
     if scale is None:
         scale = filled("q.shape[-1] ** -0.5", {"q": call.get("query")})
@@ -38,7 +38,9 @@ def _attention(call: Arguments, query, key, value) -> ast.Call:
         call.refuse("a mask and is_causal together")
     if causal or mask is not None:
         out.keywords.append(ast.keyword("mask", ast.Constant("causal") if causal else mask))
-    return out
+    given = call.fact("attn_mask")
+    # torch gives zeros for a row that sees nothing, MLX other numbers.
+    return call.writer.helper("seen_rows", out, mask) if given is not None and given.hides_rows else out
 
 
 def library_attention(call: Arguments) -> ast.expr:

@@ -20,7 +20,7 @@ _EVERYWHERE = {"device", "non_blocking", "memory_format", "layout", "pin_memory"
 
 
 class Refused(Exception):
-    """A construct that is not written. ``node``: where it is in the reference."""
+    """A construct that the writer does not support. ``node``: where it is in the reference."""
 
     def __init__(self, node: ast.AST, reason: str):
         super().__init__(reason)
@@ -99,7 +99,7 @@ class Arguments:
         return raw is not None and not (fact is not None and fact.always("none"))
 
     def value(self, name: str, default=None):
-        """The argument's value where the config decides it. Refuses one that is not known."""
+        """The argument's value if the config decides it. Refuses one that is unknown."""
         return self.writer.known(self.raw[name], self.node) if name in self.raw else default
 
     def fact(self, name: str):
@@ -121,7 +121,7 @@ class Arguments:
         return ast.parse(word.split("=", 1)[1], mode="eval").body if "=" in word else None
 
     def sizes(self) -> ast.expr:
-        """What ``*sizes`` took, as one tuple expression."""
+        """The arguments that ``*sizes`` took, as one tuple expression."""
         if len(self.rest) == 1 and not isinstance(self.rest[0], ast.Starred):
             fact = self.writer.fact(self.rest[0])
             sequence = isinstance(self.rest[0], (ast.Tuple, ast.List))
@@ -139,7 +139,7 @@ class Arguments:
 
 
 def filled(text: str, values: dict[str, ast.expr | None]) -> ast.expr:
-    """The expression ``text`` with names replaced; what holds a missing one is left out."""
+    """The expression ``text`` with its names replaced; the parts that contain a missing one are left out."""
     return _Fill(values).visit(ast.parse(text, mode="eval").body)
 
 
@@ -177,6 +177,6 @@ def raising(kind: str, text: str) -> ast.stmt:
 
 
 def already_written(node: ast.expr) -> ast.expr:
-    """A node of MLX source instead of one of the reference: it is used unchanged."""
+    """A node of MLX source instead of the reference's: it is used unchanged."""
     node.is_written, node.number = True, -1
     return node

@@ -1,6 +1,8 @@
-"""MLX functions for what torch does in one call and MLX does not. A port gets those that its drafted files call.
+"""MLX functions for operations that are one call in torch and several in MLX.
 
-Written as static methods of the port's own class of functions. Shapes are those of the torch call of the same name.
+A port gets only those that its drafted files call.
+
+They are static methods of the port's own class of functions. Shapes are those of the torch call of the same name.
 """
 
 from __future__ import annotations
@@ -37,6 +39,11 @@ def expand(x: mx.array, sizes: tuple[int, ...]) -> mx.array:
 def unbind(x: mx.array, axis: int) -> list[mx.array]:
     return [part.squeeze(axis) for part in mx.split(x, x.shape[axis], axis=axis)]
 """,
+    "split_by": """
+def split_by(x: mx.array, size: int, axis: int) -> list[mx.array]:
+    places = list(range(size, x.shape[axis], size))
+    return mx.split(x, places, axis=axis) if places else [x]
+""",
     "split_sizes": """
 def split_sizes(x: mx.array, sizes: list[int], axis: int) -> list[mx.array]:
     places = [sum(sizes[: place + 1]) for place in range(len(sizes) - 1)]
@@ -49,9 +56,9 @@ def pad_sequence(sequences: list[mx.array]) -> mx.array:
     return mx.stack(padded)
 """,
     "pad_last": """
-def pad_last(x: mx.array, widths: list[int]) -> mx.array:
+def pad_last(x: mx.array, widths: list[int], mode: str) -> mx.array:
     pairs = [(widths[place], widths[place + 1]) for place in range(0, len(widths), 2)][::-1]
-    return mx.pad(x, [(0, 0)] * (x.ndim - len(pairs)) + pairs)
+    return mx.pad(x, [(0, 0)] * (x.ndim - len(pairs)) + pairs, mode=mode)
 """,
     "pixel_shuffle": """
 def pixel_shuffle(x: mx.array, factor: int) -> mx.array:
@@ -125,6 +132,12 @@ def group_norm(x: mx.array, groups: int, weight: mx.array | None, bias: mx.array
     rows = rows if weight is None else rows * weight.reshape(shape)
     return (rows if bias is None else rows + bias.reshape(shape)).astype(x.dtype)
 """,
+    "nearest": """
+def nearest(x: mx.array, sizes: tuple[int, ...]) -> mx.array:
+    for axis, size in enumerate(sizes, start=x.ndim - len(sizes)):
+        x = mx.take(x, mx.floor(mx.arange(size) * (x.shape[axis] / size)).astype(mx.int32), axis=axis)
+    return x
+""",
     "average_pool": """
 def average_pool(x: mx.array, size: int) -> mx.array:
     batch, channels, height, width = x.shape
@@ -159,6 +172,10 @@ def masked_bias(bias: mx.array, mask: mx.array | None) -> mx.array:
     if mask is None:
         return bias
     return mx.where(mask, bias, mx.finfo(bias.dtype).min) if mask.dtype == mx.bool_ else bias + mask
+""",
+    "seen_rows": """
+def seen_rows(x: mx.array, mask: mx.array) -> mx.array:
+    return mx.where(mx.any(mask, axis=-1, keepdims=True), x, 0)
 """,
     "multi_head_attention": """
 def multi_head_attention(

@@ -1,4 +1,4 @@
-"""Products, extremes, order and indices: calls of the table that need more than one line of MLX."""
+"""Products, extrema, sorting and indices: calls of the table that need more than one line of MLX."""
 
 from __future__ import annotations
 

@@ -6,17 +6,21 @@ import ast
 
 from mflux_port.draft.forward.torch_calls.entry import Arguments, filled
 
+_MODES = {"constant": "constant", "replicate": "edge"}  # torch's names, and MLX's
+
 
 def pad(call: Arguments) -> ast.expr:
     mode, raw = call.value("mode", "constant"), call.raw["pad"]
-    if mode not in ("constant", "replicate"):
+    if mode not in _MODES:
         call.refuse(f"mode {mode}")
     value = call.get("value") if call.has("value") else None
     zero = value is None or isinstance(value, ast.Constant) and value.value == 0
     if isinstance(raw, (ast.Tuple, ast.List)) and not any(isinstance(part, ast.Starred) for part in raw.elts):
         widths = _widths([call.writer.expr(part) for part in raw.elts], call.rank())
-    elif mode == "constant" and zero:
-        return call.writer.helper("pad_last", call.get("x"), call.get("pad"))
+    elif (known := _known_widths(call, raw)) is not None:
+        widths = _widths([ast.Constant(size) for size in known], call.rank())
+    elif mode == "replicate" or zero:
+        return call.writer.helper("pad_last", call.get("x"), call.get("pad"), ast.Constant(_MODES[mode]))
     else:
         call.refuse("by computed widths, with something other than zeros")
     out = filled("mx.pad(x, widths)", {"x": call.get("x"), "widths": widths})
@@ -25,6 +29,13 @@ def pad(call: Arguments) -> ast.expr:
     elif not zero:
         out.keywords.append(ast.keyword("constant_values", value))
     return out
+
+
+def _known_widths(call: Arguments, raw: ast.expr) -> tuple[int, ...] | None:
+    # Widths that are assigned to a name, where the config decides them.
+    found = call.writer.value(raw)
+    is_whole = isinstance(found, tuple) and all(type(size) is int and size >= 0 for size in found)
+    return found if is_whole and call.writer.from_config(raw) else None
 
 
 def _widths(sizes: list[ast.expr], rank: int) -> ast.List:
@@ -37,13 +48,20 @@ def interpolate(call: Arguments) -> ast.expr:
     mode = call.value("mode", "nearest")
     if mode not in ("nearest", "nearest-exact"):
         call.refuse(f"mode {mode}")
-    if call.has("size") or not call.has("scale_factor"):
-        call.refuse("to a size, not by a factor")
+    if call.has("size"):
+        return _resized(call, mode)
     factor, rank = call.value("scale_factor"), call.rank()
     factors = tuple(factor) if isinstance(factor, tuple) else (factor,) * (rank - 2)
     if any(int(one) != one or one < 1 for one in factors):
         call.refuse("by a factor that is not a whole number")
     return repeated(call.get("x"), factors)
+
+
+def _resized(call: Arguments, mode: str) -> ast.expr:
+    fact = call.fact("size")
+    if mode != "nearest" or call.has("scale_factor") or fact is None or not fact.always("tuple", "list", "size"):
+        call.refuse(f"to a size of this kind, with mode {mode}")
+    return call.writer.helper("nearest", call.get("x"), call.get("size"))
 
 
 def repeated(x: ast.expr, factors: tuple) -> ast.expr:

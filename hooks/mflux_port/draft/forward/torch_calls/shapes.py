@@ -45,8 +45,7 @@ def split(call: Arguments) -> ast.expr:
     raw, fact = call.raw["split_size_or_sections"], call.fact("split_size_or_sections")
     values = {"x": call.get("x"), "dim": call.get("dim")}
     if fact is not None and fact.always("int"):
-        values["n"] = call.get("split_size_or_sections")
-        return filled("mx.split(x, x.shape[dim] // n, axis=dim)", values)
+        return call.writer.helper("split_by", values["x"], call.get("split_size_or_sections"), values["dim"])
     if isinstance(raw, (ast.List, ast.Tuple)) and not any(isinstance(part, ast.Starred) for part in raw.elts):
         parts = [call.writer.expr(part) for part in raw.elts]
         places = parts[:1]
@@ -111,7 +110,8 @@ def flatten(call: Arguments) -> ast.expr:
     if "start_dim" not in call.raw and "end_dim" not in call.raw:
         return filled("x.reshape(-1)", {"x": call.get("x")})
     values = {"x": call.get("x"), "a": call.get("start_dim"), "b": call.get("end_dim")}
-    if isinstance(values["b"], ast.Constant) and values["b"].value == -1 or ast.unparse(values["b"]) == "-1":
+    fact, end = call.fact("x"), ast.unparse(values["b"])
+    if end == "-1" or fact is not None and fact.rank is not None and end == str(fact.rank - 1):
         return filled("x.flatten(a)", values)
     return filled("x.flatten(a, b)", values)
 

@@ -111,7 +111,7 @@ CALLS: dict[str, Entry] = {
     "sub": Entry("x other alpha?", numbers.scaled("x - other")),
     **_same("div true_divide", "x other rounding_mode:None", "x / other"),
     "floor_divide": Entry("x other", "x // other"),
-    **_same("remainder fmod", "x other", "mx.remainder(x, other)"),
+    "remainder": Entry("x other", "mx.remainder(x, other)"),
     "pow": Entry("x exponent", "x**exponent"),
     "neg": Entry("x", "-x"),
     "lerp": Entry("x end weight", "x + weight * (end - x)"),
@@ -214,7 +214,8 @@ LIBRARY_CALLS: dict[str, Entry] = {
         "~parallel_config", attention.tokens_first_attention),
     "sdpa_attention_forward": Entry(
         "module query key value attention_mask? dropout:0.0 scaling? is_causal? ~position_ids ~sliding_window "
-        "~output_attentions ~use_cache position_bias? ~cache_position ~softcap ~deterministic",  # it reads neither
+        "~output_attentions ~use_cache position_bias? ~cache_position ~softcap ~deterministic "
+        "encoder_hidden_states:None encoder_attention_mask:None",  # it reads none of them
         attention.library_attention),
     "create_causal_mask": Entry(
         "~config inputs_embeds attention_mask? cache:None ~position_ids or_mask_function:None and_mask_function:None "

@@ -1,15 +1,18 @@
 """The inputs of recorded runs: arrays by the names that references give their parameters.
 
 Each name has candidates, the usual one first; ``find_runs`` takes the first combination that the twin accepts. Runs
-differ in height, width, length of text and batch, with real padding in the batch of two; height and width differ.
+differ in height, width, length of text and batch, with real padding in batches; height and width differ.
 """
 
 from __future__ import annotations
 
 import inspect
 import itertools
+import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from mflux_port.draft.forward.twin.small_config import SAMPLE
 
 _TEXT_WIDTHS = (
     "joint_attention_dim", "cross_attention_dim", "text_embed_dim", "cap_feat_dim", "caption_channels", "text_in_dim",
@@ -36,7 +39,7 @@ class Case:
     seed: int
 
 
-CASES = (Case(8, 12, 7, 1, 1), Case(12, 4, 11, 1, 2), Case(4, 8, 5, 2, 3), Case(8, 16, 31, 2, 4))
+CASES = (Case(8, 12, 7, 1, 1), Case(12, 4, 11, 1, 2), Case(4, 8, 5, 3, 3), Case(8, 16, 31, 2, 4))
 
 
 class _Maker:
@@ -66,25 +69,33 @@ class _Maker:
 
     @property
     def sample(self) -> int:
-        """The one image size that a model with learned positions takes."""
+        """The only image size that a model with learned positions takes."""
         return self.size(("sample_size",), 8)
+
+    @property
+    def patch(self) -> tuple[int, ...]:
+        """Frames, height and width of a patch of a video."""
+        size = self.config.get("patch_size", 1)
+        return tuple(size) if isinstance(size, (list, tuple)) else (1, size, size)
 
     @property
     def layers(self) -> int:
         return self.size(("num_text_layers", "text_num_layers"), 3)
 
     def mask(self, kind: str):
-        """The mask of text tokens: the second text of a batch is shorter and ends with padding, more in longer texts."""
+        """The mask of text tokens: the later texts of a batch are shorter and end with padding,
+        more in longer texts.
+        """
         case = self.case
         mask = self.torch.ones(case.batch, case.text)
-        if case.batch > 1:
-            mask[1, case.text - 1 - case.text // 5 :] = 0
+        for place in range(1, case.batch):
+            mask[place, case.text - place - case.text // 5 :] = 0
         return {"bool": mask.bool(), "long": mask.long(), "float": mask}[kind]
 
     def grid(self):
         rows, columns = self.torch.arange(self.case.height), self.torch.arange(self.case.width)
         ids = self.torch.zeros(self.case.height, self.case.width, self.axes)
-        ids[..., 0] += self.case.seed  # the number of the image: zero would hide the axis
+        ids[..., 0] += self.case.seed  # the number of the image; zero would hide the axis
         ids[..., min(1, self.axes - 1)] += rows[:, None]
         ids[..., min(2, self.axes - 1)] += columns[None]
         return ids.reshape(-1, self.axes)
@@ -107,6 +118,7 @@ def _image(make: _Maker) -> list[Callable]:
         lambda: make.randn(case.batch, 1, case.height, case.width, channels),
         lambda: make.randn(case.batch, 1, channels, case.height, case.width),
         lambda: make.randn(case.batch, channels, make.sample, make.sample),
+        lambda: make.randn(case.batch, case.height * case.width, channels, *make.patch),
     ]
 
 
@@ -151,7 +163,16 @@ def _rotary(make: _Maker) -> list[Callable]:
     angles = lambda count: make.randn(count, half)  # noqa: E731
     pair = lambda count: tuple(part(angles(count)).repeat_interleave(2, -1) for part in (torch.cos, torch.sin))  # noqa: E731
     turned = lambda: torch.polar(torch.ones(384, 384, half), make.randn(384, 384, half))  # noqa: E731
-    return [lambda: ..., lambda: pair(patches), lambda: pair(tokens), turned]
+    return [lambda: ..., lambda: pair(patches), lambda: pair(tokens), turned, lambda: _axis_tables(make, width)]
+
+
+def _axis_tables(make: _Maker, width: int):
+    """A table of cosines and sines for each axis of a video, and the place of every patch in each of them."""
+    torch, patch = make.torch, make.size(("patch_size",), 1)
+    sides = (1, make.case.height // patch, make.case.width // patch)
+    tables = tuple((torch.cos(one), torch.sin(one)) for one in (make.randn(side, width // 3) for side in sides))
+    places = torch.meshgrid(*map(torch.arange, sides), indexing="ij")
+    return tables, tuple(place.reshape(1, -1).repeat(make.case.batch, 1) for place in places)
 
 
 def _number(value: Callable[[Case], int]) -> Callable[[_Maker], list[Callable]]:
@@ -161,6 +182,24 @@ def _number(value: Callable[[Case], int]) -> Callable[[_Maker], list[Callable]]:
 def _shapes(make: _Maker) -> list[Callable]:
     case = make.case
     return [lambda: [[(1, case.height, case.width)]] * case.batch, lambda: [(1, case.height, case.width)] * case.batch]
+
+
+def _second(candidates: Callable[[_Maker], list[Callable]]) -> Callable[[_Maker], list[Callable]]:
+    """The input of a second text encoder, with a length of its own, if the config has ``text_embed_2_dim``, its width."""
+
+    def made(make: _Maker) -> list[Callable]:
+        widths = {key.replace("_2", ""): value for key, value in make.config.items() if "_2" in key}
+        case = replace(make.case, text=make.case.text + 4, seed=make.case.seed + 100)
+        given = [one for one in candidates(_Maker(make.config | widths, case)) if one() is not ...]
+        return [*given, lambda: ...] if widths else [lambda: ...]
+
+    return made
+
+
+def _image_embeds(make: _Maker) -> list[Callable]:
+    """Vectors of an input image; zeros, which stand for none, in a batch of one."""
+    case = make.case
+    return [lambda: ..., lambda: make.randn(case.batch, 5, make.size(("image_embed_dim",), 16)) * (case.batch > 1)]
 
 
 def _lengths(make: _Maker) -> list[Callable]:
@@ -187,16 +226,18 @@ def _ids(which: str) -> Callable[[_Maker], list[Callable]]:
 
 _GIVEN: dict[str, Callable[[_Maker], list[Callable]]] = {
     **dict.fromkeys(("hidden_states", "x", "sample", "latents", "latent_model_input"), _image),
-    **dict.fromkeys(("encoder_hidden_states", "cap_feats", "text_bth", "context", "txt", "encoder_hidden_states_t5",
+    **dict.fromkeys(("encoder_hidden_states", "cap_feats", "text_bth", "context", "txt",
                      "prompt_embeds", "text_states", "llm_features"), _text),
+    "encoder_hidden_states_t5": lambda make: [*_text(make), lambda: ...],  # a second text encoder's, which some lack
     **dict.fromkeys(("timestep", "timesteps", "t"), _times),
     **dict.fromkeys(("encoder_attention_mask", "encoder_hidden_states_mask", "text_embedding_mask", "prompt_mask",
                      "encoder_mask", "text_mask"), _masks),
     "attention_mask": _whole_masks,
+    "encoder_hidden_states_2": _second(_text), "encoder_attention_mask_2": _second(_masks), "image_embeds": _image_embeds,
     **dict.fromkeys(("pooled_projections", "pooled_embeds", "pooled_prompt_embeds"),
                     lambda make: [lambda: make.randn(make.case.batch, make.size(_POOLED, 16)), lambda: ...]),
     "guidance": lambda make: [lambda: make.torch.tensor([3.5, 2.0, 1.0][: make.case.batch]), lambda: ...],
-    "img_ids": _ids("image"), "txt_ids": _ids("text"), "position_ids": _ids("both"), "img_shapes": _shapes,
+    "img_ids": _ids("image"), "txt_ids": _ids("text"), "position_ids": _ids("both"), "img_shapes": _shapes, "shape_list": _shapes,
     **dict.fromkeys(("txt_seq_lens", "text_lens"), _lengths),
     **dict.fromkeys(("original_size", "target_size", "crop_coords"), _sizes),
     "added_cond_kwargs": lambda make: [lambda: {"resolution": None, "aspect_ratio": None}],
@@ -224,17 +265,62 @@ def find_runs(
 def _found_runs(model, config: dict, cases: Sequence[Case], tables: dict[str, dict]) -> list[tuple[str, dict]]:
     parameters = _forward_parameters(model)
     names = [name for name in parameters if name in _GIVEN and name not in tables]
-    counts = [len(_candidates(name, parameters[name], _Maker(config, cases[0]))) for name in names]
-    for chosen in itertools.islice(_by_sum(counts), _TRIES):
-        runs = [_given(config, case, names, chosen, parameters) | tables for case in cases]
-        if _accepts(model, runs[0]):
-            accepted = [("forward", inputs) for inputs in runs if _accepts(model, inputs)]
-            return accepted + _without_optional(model, accepted)
-    return []
+
+    def inputs(chosen: Sequence[int], case: Case) -> dict:
+        return _given(config, case, names, chosen, parameters) | tables
+
+    def refused(chosen: Sequence[int]) -> tuple[int, ...] | None:
+        return _refusal(model, inputs(chosen, cases[0]))
+
+    found = [_candidates(name, parameters[name], _Maker(config, cases[0])) for name in names]
+    chosen = _usual(found, refused) or _nearest(found, refused)
+    if chosen is None:
+        return []
+    made = (inputs(chosen, case) for case in (*cases, *_of_sample_size(config)))
+    runs = [("forward", one) for one in made if _accepts(model, one)]
+    return runs + _without_optional(model, runs)
+
+
+def _of_sample_size(config: dict) -> tuple[Case, ...]:
+    """Runs at the size of a model's table of positions: on one side, then on both."""
+    size = config.get("sample_size")
+    return (Case(size, 4, 7, 1, 5), Case(size, size, 7, 1, 6)) if type(size) is int and size <= SAMPLE else ()
+
+
+def _usual(found: list[list[Callable]], refused: Callable) -> tuple[int, ...] | None:
+    """The places of candidates that are accepted together, the usual ones first."""
+    tried = itertools.islice(_by_sum([len(candidates) for candidates in found]), _TRIES)
+    return next((chosen for chosen in tried if refused(chosen) is None), None)
+
+
+def _nearest(found: list[list[Callable]], refused: Callable) -> tuple[int, ...] | None:
+    """The same, beginning with as few inputs as possible: each step changes the one that lets the model get furthest.
+
+    Then each further input that is accepted is added.
+    """
+    absent = [next((place for place, one in enumerate(candidates) if one() is ...), 0) for candidates in found]
+    chosen, reached = tuple(absent), refused(tuple(absent))
+    while reached is not None:
+        steps = {other: refused(other) for number in range(len(found)) for other in _others(chosen, found, number)}
+        better = [other for other, line in steps.items() if line is None or line > reached]
+        if not better:
+            return None
+        chosen = max(better, key=lambda one: (steps[one] is None, steps[one] or ()))
+        reached = steps[chosen]
+    for number, none in enumerate(absent):
+        if chosen[number] == none:
+            more = (other for other in _others(chosen, found, number) if refused(other) is None)
+            chosen = next(more, chosen)
+    return chosen
+
+
+def _others(chosen: tuple[int, ...], found: list[list[Callable]], number: int) -> list[tuple[int, ...]]:
+    places = (place for place in range(len(found[number])) if place != chosen[number])
+    return [chosen[:number] + (place,) + chosen[number + 1 :] for place in places]
 
 
 def _without_optional(model, runs: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
-    """A run without the inputs that may be left out: pipelines leave them out for some models."""
+    """A run without the optional inputs: pipelines leave them out for some models."""
     parameters = _forward_parameters(model)
     whole = inputs = runs[min(1, len(runs) - 1)][1]
     for name in whole:
@@ -250,7 +336,7 @@ def _without_optional(model, runs: list[tuple[str, dict]]) -> list[tuple[str, di
 
 
 def unknown_inputs(model) -> list[str]:
-    """The parameters that a transformer's ``forward`` needs and that no input is known for."""
+    """The parameters that a transformer's ``forward`` needs and for which no input is known."""
     parameters = _forward_parameters(model).values()
     plain = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     needed = [one for one in parameters if one.default is inspect.Parameter.empty and one.kind in plain]
@@ -284,11 +370,18 @@ def vae_runs(model, config: dict, cases: Sequence[Case] = CASES[:3]) -> list[tup
             ]
             encoded = [run for run in encode if _accepts(model, run[1], run[0])]
             if encoded:
-                accepted += encoded
+                accepted += _with_odd_sides(model, encoded)
                 break
         if accepted:
             return accepted
     return []
+
+
+def _with_odd_sides(model, runs: list[tuple[str, dict]]) -> list[tuple[str, dict]]:
+    """The first image with one row and one column fewer, if the model takes it: padding shows only with odd sides."""
+    (method, inputs), *others = runs
+    odd = {"x": inputs["x"][..., 1:, 1:]}
+    return [(method, odd), *others] if _accepts(model, odd, method) else runs
 
 
 def _vae_input(case: Case, channels: int, scale: int, frames: tuple):
@@ -316,7 +409,7 @@ def _candidates(name: str, parameter: inspect.Parameter, make: _Maker) -> list[C
 
 
 def _by_sum(counts: list[int]):
-    # Combinations of candidates, the first of each first.
+    # Combinations of candidates, starting with the first candidate of each.
     total = sum(count - 1 for count in counts)
     for wanted in range(total + 1):
         yield from (one for one in itertools.product(*map(range, counts)) if sum(one) == wanted)
@@ -330,6 +423,11 @@ def _given(config: dict, case: Case, names: list[str], chosen: tuple[int, ...], 
 
 
 def _accepts(model, inputs: dict, method: str = "forward") -> bool:
+    return _refusal(model, inputs, method) is None
+
+
+def _refusal(model, inputs: dict, method: str = "forward") -> tuple[int, ...] | None:
+    """The lines at which a model refuses inputs, from the outermost function on; None if it takes them."""
     import torch
 
     from mflux_port.draft.forward.record.recorder import clone
@@ -337,6 +435,7 @@ def _accepts(model, inputs: dict, method: str = "forward") -> bool:
     try:
         with torch.no_grad():
             getattr(model, method)(**clone(inputs))
-    except Exception:  # noqa: BLE001 - a combination that the reference refuses does not count
-        return False
-    return True
+    except Exception as error:  # noqa: BLE001 - a combination that the reference refuses does not count
+        frames = traceback.extract_tb(error.__traceback__)
+        return tuple(frame.lineno for frame in frames if "/torch/" not in frame.filename)
+    return None

@@ -1,4 +1,4 @@
-"""The tiny twin of a reference: its class at small sizes, every parameter random, and runs that it accepts."""
+"""The tiny twin of a reference: its class at small sizes with random parameters, and runs that it accepts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from mflux_port.draft.forward.twin.inputs import find_runs, text_runs, unknown_i
 from mflux_port.draft.forward.twin.small_config import small_config
 from mflux_port.port.text_encoders import part_of
 
+_CALM = 1e-5  # the largest change of a twin's result that one unit in the last place of its inputs may cause
 _MOST_PARAMETERS = 2e8  # 0.8 GB in float32; twins have a hundredth of it
 
 
@@ -25,10 +26,13 @@ class Twin:
 
 
 def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Twin:
-    """The twin of a checkpoint's component. ``name``: the port's name for it; ``tables``: settings that its pipeline gives."""
+    """The twin of a checkpoint's component.
+
+    ``name``: the port's name for it; ``tables``: settings that its pipeline gives.
+    """
     from mflux_port.draft.tree.from_reference import build, build_plainly
 
-    config = small_config(name, component.config)
+    config = small_config(name, _with_layer_types(component))
     refused = _refused(component.class_name, build_plainly(component, config, "meta"))
     if refused:
         return Twin(None, [], config, refused)
@@ -38,7 +42,7 @@ def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Tw
     model.eval()
     randomise(model)
     _plain_attention(model)
-    tried = copy.deepcopy(model)  # a run may leave tables that the next one would reuse
+    tried = copy.deepcopy(model)  # a run may cache tables that the next one would reuse
     runs = {"vae": lambda: vae_runs(tried, config), "text_encoder": lambda: text_runs(tried, config)}
     found = runs.get(part_of(name), lambda: find_runs(tried, config, tables=tables or {}))()
     if not _is_steady(tried, found):
@@ -50,8 +54,23 @@ def make_twin(component, name: str, tables: dict[str, dict] | None = None) -> Tw
     return Twin(model, found, config, reason, lambda: build_plainly(component, config, "cpu"))
 
 
+def _with_layer_types(component) -> dict:
+    """The config with the kinds of its layers, which older files leave to the config's class: a
+    twin shows each kind.
+    """
+    if component.library != "transformers" or "layer_types" in component.config:
+        return component.config
+    import transformers
+
+    try:
+        kinds = getattr(transformers, component.class_name).config_class.from_dict(component.config).layer_types
+    except Exception:  # noqa: BLE001 - a config without kinds of layers, or one that the class refuses
+        return component.config
+    return component.config | {"layer_types": list(kinds)} if kinds else component.config
+
+
 def _refused(class_name: str, shapes) -> str:
-    """Why a class is not built at small sizes, seen on a model without memory; empty when it can be."""
+    """Why a class cannot be built at small sizes, checked on a model without memory; empty if it can."""
     if shapes is None:
         return f"{class_name} cannot be built at small sizes"
     count = sum(parameter.numel() for parameter in shapes.parameters())
@@ -64,7 +83,9 @@ def _refused(class_name: str, shapes) -> str:
 
 
 def _is_steady(model, runs: list[tuple[str, dict]]) -> bool:
-    """Whether the results hardly move if the inputs move by one unit in the last place; others prove nothing."""
+    """Whether the results hardly move if the inputs move by one unit in the last place; unstable
+    results prove nothing.
+    """
     import torch
 
     from mflux_port.draft.forward.proof.arrays import is_steady
@@ -73,7 +94,7 @@ def _is_steady(model, runs: list[tuple[str, dict]]) -> bool:
     for method, inputs in runs:
         run = getattr(model, method)
         with torch.no_grad():
-            if not is_steady(run, (), inputs, clone(run(**clone(inputs))), clone):
+            if not is_steady(run, (), inputs, clone(run(**clone(inputs))), clone, _CALM):
                 return False
     return True
 

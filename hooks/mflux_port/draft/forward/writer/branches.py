@@ -1,4 +1,6 @@
-"""How a test is written: folded if the config decides it, kept if data does; a branch that no run took raises."""
+"""How a test is written: it is folded if the config decides it and kept if data does; a branch that
+no run took raises.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import ast
 from mflux_port.draft.forward.torch_calls.entry import Refused
 from mflux_port.draft.forward.writer.printer import source
 
-UNSEEN = "no recorded run reached this line"
+NOT_REACHED = "no recorded run"  # the start of the reason for a branch that the recorded runs did not take
+UNSEEN = f"{NOT_REACHED} reached this line"
 
 
 class Branches:
@@ -24,20 +27,20 @@ class Branches:
         body = self._side(node.body, node, True in seen or not seen)
         other = self._side(node.orelse, node, False in seen or not seen) if node.orelse else []
         if not node.orelse and seen == {True} and not self._ends_loop(node):
-            other = [self.problem(node, "no recorded run passed this test")]
+            other = [self.problem(node, f"{NOT_REACHED} passed this test")]
         if not body and not other:
             return []
         test = self.test(node.test)
         if self.guards and source(self.guards[-1].test) == source(test) and seen == {False}:
-            return other  # the guard before it already raises
+            return other  # the guard before it raises already
         return [ast.If(test, body, other) if body else ast.If(negated(test), other, [])]
 
     def _ends_loop(self, node: ast.If) -> bool:
-        # Nothing follows it in its loop: if the test fails, the next turn begins.
+        # Nothing follows it in its loop: if the test fails, the next iteration begins.
         return any(one.body[-1] is node for one in ast.walk(self.source.tree) if isinstance(one, ast.For))
 
     def _bound(self, test: ast.expr) -> list[ast.stmt]:
-        # What a test binds with := is read after it, even if the test itself is left out.
+        # A name that a test binds with := may be read after it, even if the test itself is left out.
         bound = (part for part in ast.walk(test) if isinstance(part, ast.NamedExpr) and self.ran(part.value))
         return [ast.Assign([ast.Name(part.target.id, ast.Store())], self.expr(part.value)) for part in bound]
 
@@ -68,14 +71,14 @@ class Branches:
         ):
             return isinstance(node.ops[0], ast.Is)
         fact = self.fact(node)
-        if fact is None or len(fact.truths) != 1 or not self.from_config(node) or self._is_resized(node):
+        if fact is None or len(fact.truths) != 1 or not self.from_config(node):
             return None
         if fact.always("tensor"):
             return None
         return next(iter(fact.truths))
 
     def _is_of_no_dict(self, node: ast.expr) -> bool:
-        """Whether an expression asks ``keywords.get("name")`` of keywords that are always empty."""
+        """Whether an expression calls ``keywords.get("name")`` on keywords that are always empty."""
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get"):
             return False
         default, name = node.args[1:], getattr(node.func.value, "id", "")
@@ -84,21 +87,12 @@ class Branches:
         return empty and name not in self.stored and all(ast.unparse(one) == "None" for one in default)
 
     def _joined(self, node: ast.BoolOp) -> bool | None:
-        # Left to right: an operand that decides the whole test ends it, if those before it are decided too.
+        # From left to right: an operand that decides the whole test ends it, if those before it are decided too.
         decisive = isinstance(node.op, ast.Or)
         verdicts = [self.truth(value) for value in node.values]
         if decisive in verdicts:
             return decisive
         return None if None in verdicts else not decisive
-
-    def _is_resized(self, node: ast.expr) -> bool:
-        # A config number that the tiny twin has changed: comparing it proves nothing about the real model.
-        for part in ast.walk(node):
-            fact = self.fact(part) if isinstance(part, ast.Attribute) else None
-            if fact is not None and fact.kinds & {"int", "float"}:
-                if any((group, part.attr) in self.project.resized for group in self.owners(part.value)):
-                    return True
-        return False
 
     def test(self, node: ast.expr) -> ast.expr:
         """A test in MLX that depends on the data."""
@@ -130,7 +124,7 @@ class Branches:
         fact = self.fact(node.test)
         seen = fact.truths if fact is not None else set()
         if len(seen) == 1:
-            # An expression cannot raise: the statement before it does.
+            # An expression cannot contain a raise: the statement before it does.
             took = next(iter(seen))
             self._guard(node, self.expr(node.test), raise_if=not took)
             return self.expr(node.body if took else node.orelse)
@@ -155,7 +149,7 @@ class Branches:
             if verdict is (not decisive) and not last:
                 continue
             if not self.ran(value):
-                # The ones before it always decide the test.
+                # The operands before it always decide the test.
                 before = values[0] if len(values) == 1 else ast.BoolOp(node.op, list(values))
                 self._guard(node, before, raise_if=not decisive)
                 return before

@@ -21,7 +21,7 @@ _PYTHON = {name for name in vars(builtins) if name.islower()} - {
 }
 _ASKS = ("isinstance", "hasattr", "getattr", "callable", "is_grad_enabled", "is_scripting", "is_tracing", "is_compiling",
          "is_torch_npu_available", "is_torch_xla_available", "is_torchdynamo_compiling")  # fmt: skip
-# Functions of torch whose result may be a view, which shares its elements with what it was made from.
+# Functions of torch whose result may be a view, which shares its elements with its source.
 _VIEWS = (
     r"(?:as_strided|as_tensor|asarray|atleast_\w+|broadcast_\w+|chunk|detach|diagonal|\w?split|tensor_split|expand\w*|"
     r"flatten|unflatten|from_numpy|imag|real|movedim|moveaxis|narrow|permute|ravel|reshape|select|swap\w+|t|transpose|"
@@ -68,10 +68,9 @@ class Invocations:
         if name == "getattr" and (attribute := self._decided_text(node.args[1])):
             fact = self.fact(node)
             if fact is not None and fact.kinds & {"module", "modulelist", "int", "float", "tensor"}:
-                self.out.reads |= {(group, attribute) for group in self.owners(node.args[0])}
-                return ast.Attribute(self.expr(node.args[0]), attribute, ast.Load())
+                return self._of_module(ast.Attribute(node.args[0], attribute, ast.Load()))
         if name == "getattr" and (names := self._attributes(node)):
-            # One of several attributes, by a name that the data decides.
+            # One of several attributes, selected by a name that the data decides.
             values = [self._of_module(ast.Attribute(node.args[0], one, ast.Load())) for one in names]
             choices = ast.Dict([ast.Constant(one) for one in names], values)
             return ast.Subscript(choices, self.expr(node.args[1]), ast.Load())
@@ -84,14 +83,16 @@ class Invocations:
         raise Refused(node, f"{ast.unparse(node)}, which depends on the data")
 
     def _attributes(self, node: ast.Call) -> list[str]:
-        """The attributes that a ``getattr`` without a default read in the recorded runs; none if they are not all known."""
+        """The attributes that a ``getattr`` without a default read in the recorded runs; none if they are not all
+        known.
+        """
         fact = self.fact(node.args[1]) if len(node.args) == 2 else None
         if fact is None or not fact.always("str") or fact.many or not self.owners(node.args[0]):
             return []
         return sorted(value for _, value in fact.values)
 
     def _decided_text(self, node: ast.expr) -> str:
-        """The text that an expression is in every model of this config; empty if it may differ."""
+        """The string that an expression evaluates to in every model of this config; empty if it may differ."""
         value = node.value if isinstance(node, ast.Constant) else self.value(node)
         return value if isinstance(value, str) and self.from_config(node) else ""
 
@@ -142,7 +143,7 @@ class Invocations:
     def _made(self, node: ast.Call, fact) -> ast.expr:
         names = {value.__name__ for value in fact.objects.values()}
         if names == {"DiagonalGaussianDistribution"}:
-            # A port takes the mode: the mean of the two halves that the encoder gives.
+            # A port takes the distribution's mode: the mean, one of the two halves that the encoder returns.
             return filled("mx.split(x, 2, axis=1)[0]", {"x": self.expr(node.args[0])})
         if self.is_output(node):
             values = [self.expr(value) for value in self.output_values(node)]
@@ -169,7 +170,7 @@ class Invocations:
         return self.table(node, CALLS[name], values, name)
 
     def _is_new_array(self, node: ast.Call) -> bool:
-        # torch.zeros(2).add_(x): nothing else holds the array that changes in place.
+        # torch.zeros(2).add_(x): nothing else refers to the array that changes in place.
         receiver = getattr(node.func, "value", None)
         return (
             isinstance(receiver, ast.Call)

@@ -1,7 +1,8 @@
-"""Neighbouring layers that take channels last: one change of axes before the first and one after the last.
+"""Neighbouring layers that take channels last share one change of axes before the first and one after the last.
 
-The table writes ``SHARED.channels_last(layer, x)`` for every convolution, and ``SHARED.channels_last_norm`` for every norm
-over channels, which change the axes twice. Between two such layers with nothing but element-wise functions, both changes cancel out.
+The table writes ``SHARED.channels_last(layer, x)`` for every convolution, and ``SHARED.channels_last_norm`` for every
+norm over channels, which change the axes twice. Between two such layers with nothing but element-wise functions, both
+changes cancel out.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def join_layers(node: ast.FunctionDef) -> None:
 
 
 def _runs(block: list[ast.stmt], loads: dict[str, int]) -> list[list[ast.stmt]]:
-    """Statements in a row, each of which only applies layers to what the one before it gave."""
+    """Statements in a row, each of which only applies layers to the result of the one before it."""
     found: list[list[ast.stmt]] = [[]]
     for statement in block:
         chain = _chain(statement)
@@ -45,7 +46,7 @@ def _runs(block: list[ast.stmt], loads: dict[str, int]) -> list[list[ast.stmt]]:
 
 
 def _follows(statement: ast.stmt, before: ast.stmt, loads: dict[str, int]) -> bool:
-    # Nothing else reads what the statement before it gave.
+    # Nothing else reads the result of the statement before it.
     inner, given = _innermost(statement.value), before.targets[0].id if isinstance(before, ast.Assign) else None
     if not isinstance(inner, ast.Name) or inner.id != given:
         return False
@@ -67,7 +68,7 @@ def _chain(statement: ast.stmt) -> bool:
 
 
 def _argument(value: ast.expr) -> ast.expr | None:
-    """What a layer or an element-wise function is applied to; None for any other expression."""
+    """The expression that a layer or an element-wise function is applied to; None for any other expression."""
     if not isinstance(value, ast.Call) or value.keywords or not value.args:
         return None
     called = ast.unparse(value.func)

@@ -1,7 +1,7 @@
 """The forward pass of one group of modules: its methods as source, and what they need from their class.
 
-Three names are placeholders, since they are the port's: ``CLASS`` (the class itself), ``SHARED`` (the port's class of
-functions) and, through it, the helpers. ``named`` fills them in.
+Three names are placeholders, because the port chooses them: ``CLASS`` (the class itself), ``SHARED`` (the port's class
+of functions) and, through it, the helpers. ``named`` replaces them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mflux_port.draft.forward.writer.type_hints import hint
 
 @dataclass
 class Method:
-    """``text``: source without indentation. ``is_static``: it takes no self."""
+    """``text``: source without indentation. ``is_static``: it does not take self."""
 
     name: str
     text: str
@@ -61,7 +61,7 @@ class Forward:
 
     @property
     def key(self) -> str:
-        """Equal for forward passes with the same text."""
+        """A key that is equal for forward passes with the same text."""
         return "\n".join([*(method.text for method in self.methods), *self.initial])
 
     @property
@@ -134,7 +134,7 @@ class ClassWriter:
         return self._without_removed(out)
 
     def _styled(self, group: str, nodes: dict, functions: dict[Place, Written], places: list[Place]) -> list[Method]:
-        """The methods after the style passes, private ones last."""
+        """The methods after the style passes, with private ones last."""
         without_unread_parts(list(nodes.values()))
         once = self._once(group, nodes, places)
         for node in nodes.values():

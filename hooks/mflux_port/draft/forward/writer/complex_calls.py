@@ -1,4 +1,4 @@
-"""Calls on complex arrays. MLX code has them as pairs: a real array with one more axis, of length 2, at the end."""
+"""Calls on complex arrays. In MLX code they are pairs: a real array with one more axis, of length 2, at the end."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def complex_made(call: Arguments, name: str) -> ast.expr:
 
 
 def _spread_sizes(call: Arguments) -> list[ast.expr]:
-    # One tuple of sizes as its parts.
+    # Replace one tuple of sizes with its parts.
     if len(call.rest) == 1 and isinstance(call.rest[0], (ast.Tuple, ast.List)):
         return list(call.rest[0].elts)
     fact = call.writer.fact(call.rest[0]) if len(call.rest) == 1 else None

@@ -6,6 +6,7 @@ import ast
 import re
 
 from mflux_port.draft.forward.torch_calls.entry import Refused, filled
+from mflux_port.draft.forward.writer.layers import layer_call
 
 DTYPES = {
     "float32": "mx.float32", "float": "mx.float32", "float64": "mx.float32", "double": "mx.float32",
@@ -19,7 +20,7 @@ class Types:
     """The part of the writer that writes types."""
 
     def dtype(self, node: ast.expr) -> ast.expr | None:
-        """A type in MLX; None for one that has no meaning there (a complex one)."""
+        """A type in MLX; None for a type that does not exist there (a complex one)."""
         match = re.fullmatch(r"torch\.(\w+)", ast.unparse(node))
         if match:
             return filled(DTYPES[match[1]], {}) if match[1] in DTYPES else self._odd_dtype(node, match[1])
@@ -64,11 +65,11 @@ class Types:
         raise Refused(node, f"the type {ast.unparse(node)}")
 
     def _layer_dtype(self, node: ast.Call) -> ast.expr:
-        # A function that chooses a type by the device: its result, if the config decides it.
+        # A function that selects a type by the device is replaced by its result, if the config decides it.
         return self._constant_dtype(node)
 
     def _module_dtype(self, node: ast.expr, fact) -> ast.expr:
-        """``module.dtype``: that of its first layer's weight."""
+        """``module.dtype``: the type of its first layer's weight."""
         from torch import nn
 
         paths = {self._first_layer(module) for module in fact.objects.values() if isinstance(module, nn.Module)}
@@ -84,10 +85,9 @@ class Types:
     def _first_layer(module) -> str | None:
         from torch import nn
 
-        for path, part in module.named_modules():
-            if isinstance(part, nn.Linear) and path:
-                return path
-        return None
+        layers = [(path, part) for path, part in module.named_modules() if path]
+        linear = (path for path, part in layers if isinstance(part, nn.Linear))
+        return next(linear, next((path for path, part in layers if layer_call(part) and hasattr(part, "weight")), None))
 
     def parameters_dtype(self, node: ast.expr) -> ast.expr | None:
         """``next(module.parameters()).dtype``, or None for another expression."""

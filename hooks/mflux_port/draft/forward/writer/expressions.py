@@ -107,14 +107,14 @@ class Expressions:
         return ast.Attribute(x, node.attr, ast.Load())
 
     def _of_pair(self, node: ast.Attribute) -> ast.expr:
-        # What torch.max and torch.topk return.
+        # The fields of what torch.max and torch.topk return.
         inner, place = self.expr(node.value), int(node.attr == "indices")
         if isinstance(inner, ast.Tuple):
             return inner.elts[place]
         return ast.Subscript(inner, ast.Constant(place), ast.Load())
 
     def _is_only_output(self, node: ast.Subscript, fact) -> bool:
-        # An output object by number, with one part that is not None: in the port, that part itself.
+        # Indexing an output object with a single part that is not None: in the port, this is that part itself.
         if fact is None or not fact.always("dict") or len(fact.keys) != 1 or ast.unparse(node.slice) != "0":
             return False
         return 0 not in next(iter(fact.keys)) and len(self._output_keys(fact)) == 1
@@ -146,7 +146,7 @@ class Expressions:
         )
 
     def of_config(self, node: ast.Attribute) -> ast.expr:
-        """``self.config.x``: an attribute x of the port's module."""
+        """``self.config.x``, which is an attribute x of the port's module."""
         if isinstance(node.value, ast.Name) and node.value.id in getattr(self, "arguments", ()):
             self.out.reads.add((self.group, node.attr))
             return ast.Attribute(ast.Name("self", ast.Load()), node.attr, ast.Load())
@@ -184,7 +184,7 @@ class Expressions:
         return node.attr
 
     def _whole_gamma(self, node: ast.Attribute, written: ast.expr) -> ast.expr:
-        # A factor per channel, flat in the port, gets its axes of length 1 back.
+        # A factor per channel, which is flat in the port, gets its axes of length 1 back.
         from mflux_port.draft.write.targets import is_gamma
 
         fact = self.fact(node)
@@ -217,7 +217,7 @@ class Expressions:
         return ast.Subscript(x, index, ast.Load())
 
     def index(self, node: ast.expr) -> ast.expr:
-        """What is between the brackets."""
+        """The expression between the brackets."""
         if isinstance(node, ast.Slice):
             return ast.Slice(
                 *(None if part is None else self.expr(part) for part in (node.lower, node.upper, node.step))
@@ -256,6 +256,8 @@ class Expressions:
         return ast.Starred(self.expr(node.value), ast.Load())
 
     def _BinOp(self, node: ast.BinOp) -> ast.expr:
+        if self._is_neutral(node.right) and self._keeps(node, node.left):
+            return self.expr(node.left)
         left, right = self.expr(node.left), self.expr(node.right)
         complex_ = self.is_complex(node.left), self.is_complex(node.right)
         if not any(complex_):
@@ -266,14 +268,31 @@ class Expressions:
             return ast.BinOp(left, node.op, right)
         raise Refused(node, "arithmetic of complex and real numbers")
 
+    def _is_neutral(self, node: ast.expr) -> bool:
+        """Whether an expression is an attribute of modules that is 1 in the twin and in the real model."""
+        fact = self.fact(node) if isinstance(node, ast.Attribute) else None
+        is_number = fact is not None and fact.always("int", "float") and self.from_config(node)
+        return is_number and bool(self.owners(node.value)) and self._is_one_everywhere(node)
+
+    def _is_one_everywhere(self, node: ast.Attribute) -> bool:
+        # This includes modules that the recorded runs did not reach.
+        groups, modules = self.owners(node.value), self.project.recording.root.modules()
+        values = [getattr(one, node.attr, None) for one in modules if self.project_group(one) in groups]
+        return bool(values) and all(type(value) in (int, float) and value == 1 for value in values)
+
     def _changes_nothing(self, node: ast.BinOp, right: ast.expr) -> bool:
         # A factor of 1 that the config folded.
-        fact = self.fact(node.left)
-        is_one = isinstance(right, ast.Constant) and right.value == 1.0 and isinstance(node.op, (ast.Mult, ast.Div))
-        if not is_one or fact is None or isinstance(node.right, ast.Constant):
+        is_one = isinstance(right, ast.Constant) and right.value == 1.0 and not isinstance(node.right, ast.Constant)
+        return is_one and self._keeps(node, node.left)
+
+    def _keeps(self, node: ast.BinOp, left: ast.expr) -> bool:
+        """Whether an operation with a right side of 1 returns its left side, in value and type."""
+        fact, one = self.fact(left), self.fact(node.right)
+        if fact is None or one is None or not isinstance(node.op, (ast.Mult, ast.Div, ast.FloorDiv)):
             return False
+        whole = fact.always("int") and one.always("int") and not isinstance(node.op, ast.Div)
         floats = fact.always("tensor") and all(dtype.startswith(("float", "bfloat")) for dtype in fact.dtypes)
-        return floats or fact.always("float") or fact.always("int", "float") and type(right.value) is int
+        return whole or not isinstance(node.op, ast.FloorDiv) and (floats or fact.always("float"))
 
     def _UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         fact = self.fact(node.operand)

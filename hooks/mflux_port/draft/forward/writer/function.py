@@ -43,7 +43,8 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         self.spread_only = self._spread_only()
 
     def _spread_only(self) -> dict[str, ast.Dict]:
-        # Dicts that are assigned once and only passed as ** to calls, or copied for that: their keywords are written there.
+        # Dicts that are assigned once and only passed to calls as **, or copied for that purpose: their keywords are
+        # written there.
         found, copies, stored, spread, read = {}, {}, Counter(), Counter(), Counter()
         for node in ast.walk(self.source.tree):
             if isinstance(node, ast.Assign):
@@ -63,7 +64,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         return {name: value for name, value in found.items() if name in only}
 
     def _copied(self, node: ast.expr) -> str:
-        # The name of a dict of which an expression is a copy.
+        # The name of the dict that an expression copies.
         called = node.func if isinstance(node, ast.Call) and not node.args else None
         is_copy = isinstance(called, ast.Attribute) and called.attr == "copy" and isinstance(called.value, ast.Name)
         return called.value.id if is_copy else ""
@@ -109,7 +110,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
     # Called by the other parts of the writer.
 
     def fact(self, node: ast.expr | None) -> Fact | None:
-        """What was recorded of an expression of the reference."""
+        """The facts that were recorded about an expression of the reference."""
         if node is None:
             return None
         if isinstance(node, ast.Constant):
@@ -144,7 +145,10 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         return ast.Call(ast.Attribute(ast.Name("SHARED", ast.Load()), name, ast.Load()), values, [])
 
     def read_one_by_one(self, node: ast.expr) -> ast.expr:
-        """An expression in MLX; a numpy row becomes a list, whose numbers loops and slices read. A name holds one already."""
+        """An expression in MLX; a numpy row becomes a list, whose numbers loops and slices read.
+
+        A name already refers to one.
+        """
         fact, written = self.fact(node), self.expr(node)
         is_row = fact is not None and fact.is_numpy and fact.rank == 1 and not isinstance(node, ast.Name)
         return filled("x.tolist()", {"x": written}) if is_row else written
@@ -159,7 +163,7 @@ class FunctionWriter(Statements, Branches, Expressions, Types, Invocations, Laye
         return isinstance(node, ast.Attribute) and node.attr == "weight"
 
     def problem(self, node: ast.AST, reason: str) -> ast.stmt:
-        """Note what is not written, and return the statement that raises instead."""
+        """Record what cannot be written, and return the statement that raises instead."""
         where = self.source.where(node)
         self.out.problems.append((where, self.source.line(node), reason))
         return raising("NotImplementedError", f"{where}: {reason}")

@@ -8,7 +8,7 @@ FLAG = "gradient_checkpointing"
 
 
 def is_checkpointed(loop: ast.For) -> bool:
-    """Whether a loop of the reference asks for gradient checkpointing."""
+    """Whether a loop of the reference uses gradient checkpointing."""
     return any(isinstance(node, ast.Attribute) and node.attr == FLAG for node in ast.walk(loop))
 
 

@@ -1,4 +1,4 @@
-"""What a module's ``__init__`` computes for its own arrays, and nothing else."""
+"""Write the statements with which a module's ``__init__`` computes its own arrays, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import copy
 from mflux_port.draft.forward.record.sources import undecorated
 from mflux_port.draft.forward.torch_calls.entry import Refused
 from mflux_port.draft.forward.writer.function import FunctionWriter
-from mflux_port.draft.forward.writer.names import table_name
+from mflux_port.draft.forward.writer.names import argument_name, table_name
 
 
 class InitialWriter(FunctionWriter):
@@ -38,13 +38,18 @@ class InitialWriter(FunctionWriter):
 
     def _Name(self, node: ast.Name) -> ast.expr:
         if node.id in self.arguments and node.id not in self.stored and node.id not in self.inner:
-            for module in self.project.recording.instances.get(self.group, ()):
-                given = vars(module).get("_arguments", {})
-                if node.id in given and vars(module).get(node.id, given[node.id]) != given[node.id]:
-                    raise Refused(node, f"the argument {node.id}, under whose name the module keeps another value")
-            self.out.reads.add((self.group, node.id))
-            return ast.Attribute(ast.Name("self", ast.Load()), node.id, ast.Load())
+            name = self._kept_as(node.id)
+            self.out.reads.add((self.group, name))
+            return ast.Attribute(ast.Name("self", ast.Load()), name, ast.Load())
         return super()._Name(node)
+
+    def _kept_as(self, name: str) -> str:
+        """The port's attribute for an argument: a different one if the module keeps another value under its name."""
+        for module in self.project.recording.instances.get(self.group, ()):
+            given = vars(module).get("_arguments", {})
+            if name in given and vars(module).get(name, given[name]) != given[name]:
+                return argument_name(name)
+        return name
 
     def _is_global(self, name: str) -> bool:
         return name not in self.arguments and super()._is_global(name)
@@ -89,7 +94,7 @@ def _keyword(call: ast.Call, name: str) -> ast.expr | None:
 def _kept(node: ast.stmt, needed: set[str]) -> ast.stmt | None:
     # The statement, or the part of it, that stores something needed.
     if isinstance(node, (ast.If, ast.For, ast.With)):
-        # Earlier statements of the block give what later ones need: twice is enough for a loop.
+        # Earlier statements of the block compute what later ones need: two passes are enough for a loop.
         names = set(needed)
         for _ in range(2):
             kept = copy.copy(node)

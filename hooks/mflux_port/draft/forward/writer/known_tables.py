@@ -1,7 +1,7 @@
-"""Arrays that a module makes itself and that are known by their numbers: inverse frequencies and positions.
+"""Arrays that a module computes itself and that are recognized by their numbers: inverse frequencies and positions.
 
-Such an array is written as its formula, even if the reference computes it in another way. ``<name>_dims`` is its size in the port:
-twice its length for frequencies, its length for positions.
+Such an array is written as its formula, even if the reference computes it in another way. ``<name>_dims`` is its size
+in the port: twice its length for frequencies, its length for positions.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ SIZE = "_dims"
 
 
 def formula(name: str, arrays: list, thetas: list[float]) -> str | None:
-    """MLX source of an array of one formula in all instances; None if it is not a known one.
+    """The MLX source of an array that follows one known formula in all instances; None if it does not.
 
     ``thetas``: the numbers of the config that may be its base.
     """

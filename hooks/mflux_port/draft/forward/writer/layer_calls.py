@@ -94,10 +94,11 @@ class LayerCalls:
     def _padded(self, node: ast.Call, module) -> ast.expr:
         from torch import nn
 
-        if isinstance(module, nn.ReplicationPad2d) or getattr(module, "value", 0):
+        if getattr(module, "value", 0):
             raise Refused(node, f"the layer {type(module).__name__}")
         widths = ast.parse(repr(tuple(module.padding)), mode="eval").body
-        return self.helper("pad_last", self.expr(node.args[0]), widths)
+        mode = "edge" if isinstance(module, nn.ReplicationPad2d) else "constant"
+        return self.helper("pad_last", self.expr(node.args[0]), widths, ast.Constant(mode))
 
     def _multi_head(self, node: ast.Call, module) -> ast.expr:
         ok = module.batch_first and module._qkv_same_embed_dim and module.bias_k is None and not module.add_zero_attn

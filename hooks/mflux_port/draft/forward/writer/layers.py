@@ -1,4 +1,4 @@
-"""Torch's layers as a port calls them: the line of MLX for each call."""
+"""How a port calls torch's layers: the line of MLX for each call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def layer_call(module) -> str | None:
 
 
 def layer_call_of(value) -> str | None:
-    """``layer_call`` of a module, None for an object."""
+    """The ``layer_call`` of a module, None for an object."""
     from torch import nn
 
     return layer_call(value) if isinstance(value, nn.Module) else None

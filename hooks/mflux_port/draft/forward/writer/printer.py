@@ -15,13 +15,13 @@ _TUPLE, _TEST, _OR, _AND, _COMPARE, _ATOM = 0, 1, 2, 3, 5, 15
 
 
 def source(node: ast.expr, above: int = _TEST) -> str:
-    """An expression as source. ``above``: the precedence of what is around it."""
+    """An expression as source. ``above``: the precedence of the surrounding expression."""
     text, own = _EXPRESSIONS[type(node)](node)
     return f"({text})" if own < above else text
 
 
 def statements(body: list[ast.stmt], indent: str = "") -> list[str]:
-    """The lines of statements."""
+    """Statements as lines of source."""
     lines: list[str] = []
     for node in body:
         lines += [""] if lines and getattr(node, "is_spaced", False) else []

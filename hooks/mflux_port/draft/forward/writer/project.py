@@ -16,7 +16,10 @@ from mflux_port.draft.forward.twin.inputs import FIXED
 
 @dataclass
 class Parameter:
-    """``keep``: it is in the signature; else ``value`` replaces it. ``keys``: of ``**keywords``, each a parameter."""
+    """``keep``: the parameter is in the signature; otherwise ``value`` replaces it.
+
+    ``keys``: of ``**keywords``, each a parameter.
+    """
 
     keep: bool
     value: object = None
@@ -47,8 +50,8 @@ class Written:
 class Project:
     """``resized``: (group, attribute) of numbers that differ between the tiny twin and the real model.
 
-    ``write_function`` writes one function of the reference, given the project and the function's place. ``trains``: the port
-    has training.
+    ``write_function`` writes one function of the reference, given the project and the function's place. ``trains``: the
+    port has training.
     """
 
     def __init__(
@@ -62,8 +65,8 @@ class Project:
         self.trains = trains
         self.write_function = write_function
         self.recording, self.graph = recording, CallGraph(recording)
-        self.given, self.resized = given - FIXED, resized
-        self.provenance = Provenance(recording, self.graph, self.given)
+        self.given = given - FIXED
+        self.provenance = Provenance(recording, self.graph, self.given, resized)
         self.written: dict[Place, Written | None] = {}
         self._parameters: dict[Place, dict[str, Parameter]] = {}
         root = type(recording.root)
@@ -82,7 +85,7 @@ class Project:
         return place[0] in self.entries and place[1] == group_of(self.recording.root)
 
     def parameters(self, place: Place) -> dict[str, Parameter]:
-        """How each parameter of the reference is treated: the same for all groups that one expression may call."""
+        """How each parameter of the reference is treated, the same for all groups that one expression may call."""
         if place not in self._parameters:
             alike = self.graph.alike(place)
             found = [self._of(other) for other in sorted(alike) if other[0] == place[0]] or [self._of(place)]
@@ -127,7 +130,7 @@ class Project:
         return Parameter(True)
 
     def _is_literal(self, place: Place, source: Source, number: int) -> bool:
-        # Whether every call gives a literal number, or keeps the reference's default.
+        # Whether every call passes a literal number or keeps the reference's default.
         default = source.defaults.get(source.parameters[number].arg)
         sites = self.graph.sites[place]
         values = [argument(site, source, number) for site in sites]

@@ -1,4 +1,4 @@
-"""Calls of functions and modules whose source was recorded: what is called in the port, and with which arguments."""
+"""Calls of functions and modules whose source was recorded: the target in the port, and its arguments."""
 
 from __future__ import annotations
 

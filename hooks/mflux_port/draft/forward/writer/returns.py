@@ -38,7 +38,7 @@ def _shortened(node: ast.FunctionDef, nodes: list[ast.FunctionDef]) -> bool:
 
 
 def _targets(name: str, nodes: list[ast.FunctionDef]) -> list[ast.expr]:
-    # Where a method's results go; nothing if one of its calls is not a separate assignment.
+    # The targets of a method's results; none if one of its calls is not a separate assignment.
     parts = [part for node in nodes for part in ast.walk(node)]
     named = [part for part in parts if isinstance(part, ast.Attribute) and part.attr == name]
     found = [part.targets[0] for part in parts if isinstance(part, ast.Assign) and len(part.targets) == 1
@@ -63,7 +63,7 @@ def _annotation(node: ast.FunctionDef, length: int) -> list[ast.Tuple]:
 
 
 class _Single(ast.NodeTransformer):
-    """The item of a tuple that has only one left."""
+    """The only item that is left in a tuple."""
 
     def __init__(self, name: str, is_own: bool):
         self.name, self.is_own = name, is_own

@@ -28,7 +28,7 @@ class Statements:
     """The part of the writer that writes statements."""
 
     def block(self, statements: list[ast.stmt]) -> list[ast.stmt]:
-        """Statements in MLX. One that cannot be written becomes a raise that names it, and ends the block."""
+        """Statements in MLX. A statement that cannot be written becomes a raise that names it, and ends the block."""
         done: list[ast.stmt] = []
         for node in statements:
             outer, self.guards = self.guards, []
@@ -133,12 +133,19 @@ class Statements:
             if written is None:
                 return []
             return [ast.Assign([self.store(one) for one in targets], written)]
-        written = self.read_one_by_one(value)
+        written = self._as_boolean(target, value) or self.read_one_by_one(value)
         if isinstance(written, ast.Name) and self._is_changed_copy(target, value):
             written = filled("mx.array(x)", {"x": written})
         if self.is_self(target, written):
             return []
         return [ast.Assign([self.store(one) for one in targets], written)]
+
+    def _as_boolean(self, target: ast.expr, value: ast.expr) -> ast.expr | None:
+        # mask[:n] = 1, where the mask holds booleans.
+        is_number = isinstance(target, ast.Subscript) and isinstance(value, ast.Constant) and value.value in (0, 1)
+        fact = self.fact(target.value) if is_number else None
+        is_mask = fact is not None and fact.always("tensor") and fact.dtypes == {"bool"}
+        return ast.Constant(bool(value.value)) if is_mask else None
 
     def _is_changed_copy(self, target: ast.expr, value: ast.expr) -> bool:
         # x.clone() whose elements are assigned: without a copy, those of x would change with them.
@@ -149,7 +156,7 @@ class Statements:
         return any(isinstance(one.ctx, ast.Store) and ast.unparse(one.value) == target.id for one in parts)
 
     def _is_left_out(self, target: ast.expr, value: ast.expr, fact) -> bool:
-        """Names of functions, of signatures, and what is filtered by them: a port does not need them.
+        """Names of functions and of signatures, and whatever is filtered by them: a port does not need them.
 
         Only a filter of such a name is left out with it. Anything else that reads one is refused.
         """
@@ -217,7 +224,7 @@ class Statements:
         if isinstance(node.target, ast.Name) and self.is_complex(node.target):
             raise Refused(node, "arithmetic in place on complex numbers")
         if isinstance(node.target, ast.Name):
-            # In torch the array itself changes, for everything that holds it.
+            # In torch the array itself changes, for everything that refers to it.
             self._may_be_view(node, node.target)
             read = ast.Name(node.target.id, ast.Load())
             return [ast.Assign([self.store(node.target)], ast.BinOp(read, node.op, value))]

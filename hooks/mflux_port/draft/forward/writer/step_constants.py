@@ -123,7 +123,7 @@ class _Reader:
         return self._is_same(node.value)
 
     def stored_once(self, body: list[ast.stmt]) -> set[str]:
-        """Names that no statement gives a value that changes from step to step."""
+        """Names to which no statement assigns a value that changes from step to step."""
         return _stores(body) - self.changing
 
 
@@ -140,7 +140,7 @@ def _made_of_modules(same: list[ast.stmt]) -> set[str]:
 
 
 def _slice(statements: list[ast.stmt], wanted: set[str]) -> list[ast.stmt]:
-    # The statements that compute names.
+    # The statements that compute the names.
     needed, kept = set(wanted), []
     for statement in reversed(statements):
         if _stores([statement]) & needed:

@@ -7,7 +7,7 @@ import copy
 
 
 def tidy(node: ast.FunctionDef) -> ast.FunctionDef:
-    """A written function without unused code."""
+    """Remove unused code from a written function."""
     while _swept(node):
         pass
     loads = {one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)}
@@ -61,7 +61,7 @@ def _names_of(node: ast.FunctionDef) -> set[str]:
 
 
 class _Renamed(ast.NodeTransformer):
-    """Calls of a local function as calls of a static method."""
+    """Turn calls of a local function into calls of a static method."""
 
     def __init__(self, old: str, new: str):
         self.old, self.new = old, new
@@ -73,7 +73,7 @@ class _Renamed(ast.NodeTransformer):
 
 
 class _Plainer(ast.NodeTransformer):
-    """Lists of lists, and counters that nothing reads."""
+    """Remove lists of lists, and counters that nothing reads."""
 
     def __init__(self, loads: set[str]):
         self.loads = loads

@@ -40,7 +40,7 @@ def _container(kind: str, fact: Fact) -> str:
 
 
 def return_hint(writer) -> str:
-    """The return type of a function, from what its returns were; '' if they differ."""
+    """The return type of a function, from the recorded values; '' if they differ."""
     hints = set()
     for node in ast.walk(writer.source.tree):
         if isinstance(node, ast.Return) and node.value is not None and writer.ran(node.value):

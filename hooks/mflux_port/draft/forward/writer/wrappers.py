@@ -1,4 +1,6 @@
-"""The forward pass of a module that only adds a prefix: checkpoints of older releases keep a whole model below one name."""
+"""The forward pass of a module that only adds a prefix: checkpoints of older releases store a whole model below one
+name.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ CONVINCING = 0.3  # a layout with an error below this is the right one; wrong la
 
 @dataclass(frozen=True)
 class Alignment:
-    """``split``: MLX's axes, as fine as either side's; ``axes``: their order in the reference; ``shape``: MLX's shape.
+    """``split``: MLX's axes, split as finely as on either side; ``axes``: their order in the reference; ``shape``:
+    MLX's shape.
 
     ``part`` cuts the reference to the rows that MLX has, ``own`` cuts MLX to the rows that the reference has.
     ``repeat`` is (axis, times): MLX keeps one key where the reference has it several times.
@@ -126,7 +127,7 @@ def layouts(reference: Shape, shape: Shape) -> tuple[Alignment, ...]:
 
 
 def picture_layout(reference: Shape, shape: Shape) -> tuple[Alignment, ...]:
-    """The one layout of a picture with its channels first in the reference and last in MLX; empty for other shapes."""
+    """The only layout of a picture with its channels first in the reference and last in MLX; empty for other shapes."""
     if len(shape) != len(reference) or len(shape) < 4 or shape != (reference[0], *reference[2:], reference[1]):
         return ()
     return (Alignment(shape, (0, len(shape) - 1, *range(1, len(shape) - 1)), shape, reference),)
@@ -160,7 +161,7 @@ def cuts(reference: Shape, shape: Shape) -> tuple[Alignment, ...]:
         if len(different) != 1:
             continue
         axis, last = different[0], len(own) - 1
-        if (axis == last) != (axes[axis] == last):  # rows on one side, the width on the other: shapes fit by chance
+        if (axis == last) != (axes[axis] == last):  # rows on one side, the width on the other: the shapes fit by chance
             continue
         for rows in _ends(wanted[axis], moved[axis]):
             cut = tuple(rows if n == axis else slice(None) for n in range(len(wanted)))

@@ -1,7 +1,8 @@
 """The reference's predictions one by one: the inputs and the result of each, and the prompt that it was made for.
 
-A pipeline may predict the conditional and the unconditional picture in one call or in two, in either order: a ``Branch`` is
-one of them, no matter which call contains it. Branches of both sides are matched by their prompt embeddings.
+A pipeline may predict the conditional and the unconditional picture in one call or in two, in either order: a
+``Branch`` is one of them, no matter which call contains it. Branches of both sides are matched by their prompt
+embeddings.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class ReferenceCalls:
 
     @property
     def sign(self) -> float:
-        """1 if the scheduler gets the transformer's prediction, -1 if it gets the negative of it."""
+        """1 if the scheduler gets the transformer's prediction, -1 if it gets its negative."""
         return float(self.recording.facts["sign"])
 
     def order(self, component: str, side: str) -> Order | None:
@@ -86,7 +87,7 @@ class ReferenceCalls:
 
     @property
     def encoded(self) -> list[str]:
-        """The events of the VAE's results for the input images, in their order; empty without any."""
+        """The events of the VAE's results for the input images, in their order; empty if there are none."""
         if not self.recording.facts.get("images"):
             return []
         names = [event.name for event in self.recording.events if event.stage.partition(".")[0] == "vae_encode"]
@@ -145,7 +146,7 @@ class ReferenceCalls:
         return int(np.argmax(factors))
 
     def like(self, known: Branch, place: int, step: int) -> Branch | None:
-        """The branch of another step that has the prompt of ``known``, the one at ``place`` in its own step."""
+        """The branch of another step with the prompt of ``known``, which has the index ``place`` in its own step."""
         branches = self.branches(step)
         if len(branches) == len(self.branches(0)):
             return branches[place]
@@ -203,7 +204,7 @@ def rows_of(values: list[np.ndarray], count: int) -> list[np.ndarray]:
 
 
 def joined(rows: list[np.ndarray], own: np.ndarray) -> np.ndarray:
-    """Rows as one batch of the shape of ``own``; of rows that share one array, the first."""
+    """The rows as one batch in the shape of ``own``; of rows that share one array, the first."""
     whole = len(rows) > 1 and rows[0].size != own.size
     return np.concatenate(rows).reshape(own.shape) if whole else rows[0].reshape(own.shape)
 
@@ -218,7 +219,8 @@ def is_prompt(values: np.ndarray) -> bool:
 
 
 def pair(reference: Sequence[Branch], own: Sequence[tuple[str, Sequence[np.ndarray]]]) -> list[int | None]:
-    """For each of the port's branches (its component and its prompt arrays) the place of the reference's, or None.
+    """For each of the port's branches (its component and its prompt arrays), the index of the reference's branch, or
+    None.
 
     All ways to pair them are tried; if the prompts do not decide, the order of the calls does.
     """
@@ -256,7 +258,10 @@ def _gap(reference: np.ndarray, own: np.ndarray) -> float | None:
 
 
 def placed(reference: np.ndarray, own: np.ndarray) -> np.ndarray | None:
-    """The reference's rows in the shape of the port's array: the port's padding stays. None when the rows do not fit."""
+    """The reference's rows in the shape of the port's array: the port's padding stays.
+
+    None when the rows do not fit.
+    """
     if reference.size == own.size:
         found = layouts(reference.shape, own.shape)
         return found[0].to_mlx(reference) if found else None
@@ -271,7 +276,10 @@ def placed(reference: np.ndarray, own: np.ndarray) -> np.ndarray | None:
 
 
 def _nearest(options: list[np.ndarray], own: np.ndarray) -> tuple[float, np.ndarray | None]:
-    """The nearest one in the port's shape. Rows of a longer array count as the prompt only if they are close to it."""
+    """The nearest prompt input, in the port's shape.
+
+    Rows of a longer array count as the prompt only if they are close to it.
+    """
     found = []
     for values in options:
         moved = placed(values, own)
@@ -287,7 +295,7 @@ def _nearest(options: list[np.ndarray], own: np.ndarray) -> tuple[float, np.ndar
 class PromptMatch:
     """One of the reference's prompt inputs, ``name``, and the port's array for it.
 
-    ``reference`` is in the port's shape; None when the port has another number of rows.
+    ``reference`` is in the port's shape; None when the port has a different number of rows.
     """
 
     name: str

@@ -47,7 +47,7 @@ def _pixel_cause(reference: np.ndarray, own: np.ndarray, path: str) -> str:
     height, width = reference.shape[-2:]
     one, other = (values.reshape(-1, height, width)[:3] for values in (reference, own))
     changes = {
-        "in the range 0 to 1, not -1 to 1": one / 2 + 0.5, "in the range -1 to 1 twice": one * 2 - 1,
+        "in the range 0 to 1, not -1 to 1": one / 2 + 0.5, "scaled to the range -1 to 1 twice": one * 2 - 1,
         "blue before red": one[::-1], "mirrored": one[:, :, ::-1], "upside down": one[:, ::-1], "inverted": -one,
         "from 0 to 255": (one + 1) * 127.5,
     }  # fmt: skip
@@ -63,7 +63,7 @@ def _pixel_cause(reference: np.ndarray, own: np.ndarray, path: str) -> str:
 
 
 def _ways(path: str, width: int, height: int) -> dict[str, np.ndarray]:
-    """The picture at a size, by each resizing method of pipelines: (3, height, width) from -1 to 1."""
+    """The picture at one size, by each resizing method that pipelines use: (3, height, width) from -1 to 1."""
     image, found = Image.open(path).convert("RGB"), {}
     left, top = (image.width - width) // 2, (image.height - height) // 2
     if left >= 0 and top >= 0:
@@ -126,7 +126,10 @@ def _share(values: np.ndarray, own: np.ndarray) -> tuple[float, float]:
 
 
 def order(calls: ReferenceCalls, own: dict[str, dict[int, Order]], right: bool) -> Iterator[Row]:
-    """Whether the images' latents are in the reference's order in the transformer's input. ``right``: whether its result is right."""
+    """Whether the images' latents are in the reference's order in the transformer's input.
+
+    ``right``: whether its result is right.
+    """
     for branch in calls.branches(0)[:1]:
         mine = [own[branch.component][n].ids for n in sorted(own.get(branch.component, {}))]
         theirs = list(branch.conditions.values())

@@ -6,10 +6,10 @@ import numpy as np
 
 
 def shares(embeddings: np.ndarray, outputs: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
-    """By encoder: a mask of ``embeddings`` (any shape, the width last) for the rows of one of its ``outputs``.
+    """For each encoder, a mask of ``embeddings`` (any shape, the width last) for the rows of one of its ``outputs``.
 
-    A pipeline puts outputs side by side, or one's tokens after the other's. Numbers that it scales or normalises belong
-    to no encoder.
+    A pipeline concatenates outputs, either along the width or along the tokens. Numbers that it scales or normalises
+    belong to no encoder.
     """
     rows = embeddings.reshape(-1, embeddings.shape[-1])
     found = {}

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from parity.metrics import Distance, distance, rounded
+
 LINEAR = 1e-3  # share of the prediction; a larger remainder is not a sum of the two outputs
 SAME = 2e-3
 
@@ -18,6 +20,21 @@ def fit(outputs: Sequence[np.ndarray], prediction: np.ndarray) -> tuple[list[flo
     factors, *_ = np.linalg.lstsq(columns, wanted, rcond=None)
     rest = np.linalg.norm(wanted - columns @ factors) / (np.linalg.norm(wanted) or 1.0)
     return [float(factor) for factor in factors], float(rest)
+
+
+def distance_of(outputs: Sequence[np.ndarray], prediction: np.ndarray, own: np.ndarray, short: bool) -> Distance:
+    """How far a port's combination of the outputs is from the reference's ``prediction``.
+
+    ``short``: the port may round the outputs to bfloat16 before it combines them. A guidance of g makes that rounding
+    up to 2g - 1 times as large, but it is known.
+    """
+    found = distance(prediction, own)
+    if not short:
+        return found
+    factors, _ = fit(outputs, prediction)
+    moved = sum(factor * (rounded(one) - one) for factor, one in zip(factors, outputs, strict=True))
+    other = distance(prediction + moved.reshape(prediction.shape), own)
+    return other if other.relative < found.relative else found
 
 
 def formula(factors: Sequence[float], rest: float, scale: float) -> str:

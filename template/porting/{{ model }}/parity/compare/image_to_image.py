@@ -37,7 +37,7 @@ def latents(recording: Recording, own: np.ndarray) -> Row:
 
 
 def _cause(recording: Recording, own: np.ndarray) -> str:
-    """The combination of a clean image, right or wrong, and noise that is nearest to the port's latents."""
+    """The mix of a clean image (correct or not) and noise that is nearest to the port's latents."""
     noise = recording.get("image/noise/out/0").reshape(-1).astype(np.float64)
     sigmas = recording.get("scheduler/scheduler/out/0").reshape(-1)
     found = []

@@ -14,10 +14,11 @@ SENSITIVE = 64.0  # correct modules stay below 40 times the change from the last
 ANGLE = 1e-7  # the rounding of an angle in float32, which a sine passes on: 1e-4 for a timestep of 1000
 PARTIAL_BF16 = 0.1
 ROUNDED = 5e-3  # twice the error that rounding to bfloat16 makes
-COMBINED = 0.04  # of a sum of tensors that are the reference's own: correct ports stay below 0.014 at a guidance of 7
-FAR = 0.35  # above this the result is wrong, unless the reference's own bfloat16 run is that far off (it rounds a timestep)
+UNCHANGED = 2.7e-3  # sensitivity to the last bit of bfloat16 of a module that passes its input on
+COMBINED = 0.04  # for a sum of the reference's own tensors: correct ports stay below 0.014 at a guidance of 7
+FAR = 0.35  # above this the result is wrong, unless the reference's own bfloat16 run is that far off
 UNSTEADY = 1.5  # times the reference's own distance; beyond it, the result is wrong in any case
-REPEATED = 0.03  # of a transformer that ran again in float32, with weights that may be rounded to bfloat16
+REPEATED = 2e-3  # of a transformer that ran again in float32: correct ports stay below 2e-4, even with tables in bfloat16
 FLOAT32 = "float32/"  # prefix of such a result's name
 BF16_FACTOR = 3.0  # a correct bfloat16 port was never further away than 1.4 times the reference's own bfloat16 run
 FP32_SHARE = 1 / 128  # share of the reference's own gap; correct float32 ports stay below 1/300 of it
@@ -34,8 +35,8 @@ class Limits:
         """The largest relative error that passes, for one tensor of a stage. ``exact``: it was computed in float32."""
         if name.startswith("sigmas/"):
             return 1e-4  # both sides compute the schedule in float32 whatever the dtype
-        if name.startswith(FLOAT32):
-            return REPEATED
+        if name.startswith(FLOAT32):  # a correct port differs as much as the reference does with such weights
+            return REPEATED + self.gaps.get(f"rounded:{_event(name.removeprefix(FLOAT32))}", 0.0)
         if name.startswith("latents/"):
             return STAGE[self.dtype]  # the same latents can only differ by rounding
         gap = self.gap(name, stage)
@@ -72,17 +73,22 @@ class Limits:
         if call.leaf:
             return LEAF * min(MOST, max(1.0, call.size / LARGE))
         gap = self.gaps.get(f"{call.event}/out/0", 0.0)
-        gap = gap if BF16_FACTOR * gap <= FAR else 0.0  # so far off, rounding is not the cause
+        gap = gap if BF16_FACTOR * gap <= FAR else 0.0  # so far off that rounding cannot be the cause
         leaves = sum(
             inside.leaf for inside in call.walk()
         )  # each module rounds independently, so the errors add up slowly
         return min(MOST_ROUGH, max(CONTAINER, gap / 1000, LEAF * leaves**0.5))
 
     def of_sensitive(self, call, sensitivity: float) -> float:
-        """The same for a module that contains others and amplifies its input's rounding."""
+        """The same for a module that contains others and amplifies its input's rounding.
+
+        ``sensitivity`` is to a change of the last bit of float32, or of bfloat16 for a module that casts to it.
+        """
         limit = self.of_module(call)
-        if call.leaf or self.dtype == "bfloat16" and call.short:
+        if call.leaf or self.dtype == "bfloat16" and not call.whole:
             return limit
+        if self.dtype == "bfloat16" and call.short:
+            return min(PARTIAL_BF16, max(limit, limit * sensitivity / UNCHANGED))
         return min(MOST_ROUGH, max(limit, SENSITIVE * sensitivity))
 
 

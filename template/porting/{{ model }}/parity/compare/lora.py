@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.answers import ABSENT, FAIL, PASS, WAIVED
 from parity.metrics import Distance, distance
-from parity.record.lora_files import ALPHA, RANK
+from parity.record.lora_files import ALPHA, MISTAKES, OWN_ALPHA, RANK
 from parity.record.recording import Recording
 
 LIMIT = 1e-4  # correct ports stay below 1e-5: an update is measured as the difference of two results
@@ -62,7 +62,7 @@ def _by_inputs(recording: Recording) -> dict[int, dict[str, np.ndarray]]:
 
 
 def _matched(own: np.ndarray, layers: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The rows of ``own`` in the reference's layers: by a whole layer if one fits, else row by row."""
+    """Locate the rows of ``own`` in the reference's layers: by a whole layer if one fits, else row by row."""
     for name, values in layers.items():
         if values.shape == own.shape and distance(values, own).relative < SAME:
             return {name: (np.arange(len(own)), np.arange(len(own)))}
@@ -131,9 +131,10 @@ def _cause(recording: Recording, name: str, layer: str, expected: dict[str, np.n
         twin = distance(expected[other], own)
         if twin.cosine > ALIKE:
             return f"has the update of {other}"
-    transposed = f"lora.{name}/{recording.facts['lora']['component']}.{layer}/out/1"
-    if transposed in recording and distance(recording.get(transposed), own).cosine > ALIKE:
-        return "transposed: its up and down matrices are swapped"
+    for number, mistake in enumerate(MISTAKES, 1):
+        event = f"lora.{name}/{recording.facts['lora']['component']}.{layer}/out/{number}"
+        if event in recording and distance(recording.get(event), own).cosine > ALIKE:
+            return mistake
     return f"another update (relL2 {gap.relative:.1e})"
 
 
@@ -141,6 +142,10 @@ def _factor(ratio: float, scale: float, alpha: str) -> str:
     known = {scale: "the scale is applied twice", 1 / scale: "the scale is not applied"}
     if alpha:
         known |= {RANK / ALPHA: "alpha is ignored", ALPHA / RANK: "alpha is applied twice"}
+        known[RANK**0.5] = "alpha is divided by the root of the rank, as in rsLoRA"
+    if alpha == "metadata":  # the layer with its own alpha
+        known |= {RANK / OWN_ALPHA: "alpha is ignored", OWN_ALPHA / RANK: "alpha is applied twice"}
+        known[ALPHA / OWN_ALPHA] = "alpha_pattern is ignored"
     named = [text for value, text in known.items() if abs(value - 1) > SAME and abs(ratio / value - 1) < SAME]
     if len(named) == 2:
         named = [" or ".join(named)]

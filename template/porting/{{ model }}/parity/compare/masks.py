@@ -6,20 +6,20 @@ from collections.abc import Iterable
 
 import numpy as np
 
-LOW = -1e4  # what is added to a masked score is lower; activations are not
+LOW = -1e4  # the number added to a masked score is lower; activations are not
+
+
+def is_mask(own: np.ndarray) -> bool:
+    """Whether an array may be a mask. Numbers that are all 0 mask nothing: a mistake where the reference has a mask."""
+    return own.ndim > 1 and (own.dtype.kind == "b" or own.dtype.kind == "f" and (_is_added(own) or not own.any()))
 
 
 def nearest(references: Iterable[np.ndarray], own: np.ndarray) -> np.ndarray | None:
     """The reference's mask as the port writes it, in its shape and dtype; None for an array that is not a mask."""
-    if not _may_be_mask(own):
+    if not is_mask(own):
         return None
     found = [values for reference in references if (values := _as_written(reference, own)) is not None]
     return min(found, key=lambda values: np.count_nonzero(values != own), default=None)
-
-
-def _may_be_mask(own: np.ndarray) -> bool:
-    # Numbers that are all 0 mask nothing, which is a mistake where the reference has a mask.
-    return own.ndim > 1 and (own.dtype.kind == "b" or own.dtype.kind == "f" and (_is_added(own) or not own.any()))
 
 
 def _is_added(values: np.ndarray) -> bool:

@@ -25,7 +25,7 @@ ALLOWED = {
 
 @dataclass(frozen=True)
 class Fault:
-    """A parameter that is wrong before anything ran: ``never loaded``, ``transposed``, ``swapped`` or ``block count``.
+    """A parameter that is wrong before anything runs: ``never loaded``, ``transposed``, ``swapped`` or ``block count``.
 
     For a ``block count`` the parameter is a list of blocks.
     """
@@ -87,7 +87,7 @@ def pair(
 def _pair_parameters(
     result: Pairing, arrays: Iterable[tuple[str, np.ndarray]], prints: dict[str, Fingerprint]
 ) -> tuple[dict[str, Fingerprint], dict[str, tuple[int, ...] | None]]:
-    """Fill ``result.parameters``. Returns all fingerprints, and of those that pair the order of their axes."""
+    """Fill ``result.parameters``. Returns all fingerprints and, for those that pair, the order of their axes."""
     by_key: dict[tuple, list[str]] = defaultdict(list)
     for name, mark in prints.items():
         by_key[(mark.size, mark.low, mark.high)].append(name)
@@ -113,7 +113,8 @@ def _pair_components(
 
 
 def _owners(parameters: dict[str, str] | list[str], paths) -> dict[frozenset, list[str]]:
-    # All modules by the set of tensors below them, outermost first. ``parameters`` maps a parameter to its tensor.
+    # All modules, grouped by the set of tensors below them, outermost first. ``parameters`` maps a parameter to its
+    # tensor.
     owned: dict[str, set[str]] = defaultdict(set)
     known = set(paths)
     for parameter, tensor in parameters.items():
@@ -255,7 +256,7 @@ def _count_missing_lists(result: Pairing, theirs: dict[str, dict[int, list[str]]
 
 
 def _lists(names) -> dict[str, dict[int, list[str]]]:
-    """For the path of each outermost list: its numbers, with the names below them."""
+    """The numbers in each outermost list, by its path, with the names below them."""
     found: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name in names:
         home = _list_of(name)

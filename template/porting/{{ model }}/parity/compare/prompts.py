@@ -16,7 +16,7 @@ def without_padding(recording, names: Iterable[str]) -> dict[str, np.ndarray]:
     for name, values in inputs.items():
         if values.dtype.kind != "f" or values.ndim < 2:
             continue
-        # Several layers a token, and not the few channels of a picture.
+        # Several layers for each token, and not the few channels of a picture.
         listed = (
             values.ndim == 4 and values.shape[1] > values.shape[2] and any(len(m) == values.shape[1] for m in masks)
         )
@@ -25,7 +25,7 @@ def without_padding(recording, names: Iterable[str]) -> dict[str, np.ndarray]:
         if mask is not None:
             kept[name] = rows[mask][None]
             continue
-        # Any number may be smaller than that of the rows: it is their length if all others are empty.
+        # Any integer may be smaller than the number of rows: it is their length if all others are empty.
         length = next((n for n in lengths if 0 < n < len(rows) and rows[n - 1].any() and not rows[n:].any()), None)
         if length is not None:
             kept[name] = rows[:length][None]

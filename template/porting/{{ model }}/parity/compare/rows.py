@@ -1,4 +1,4 @@
-"""Find out whether two tensors hold the same rows in another order: tokens, heads or channels joined differently."""
+"""Find out whether two tensors have the same rows in another order: tokens, heads or channels joined differently."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ENOUGH = 0.9  # share of the rows that must match
 
 
 def same_rows(reference: np.ndarray, own: np.ndarray, axis: int = -2) -> bool:
-    """Whether slices along ``axis`` are the reference's in another order. Both have the same shape."""
+    """Whether the slices along ``axis`` are the reference's slices in another order. Both have the same shape."""
     if reference.shape != own.shape or reference.ndim < 2 or not 1 < reference.shape[axis] <= MOST:
         return False
     one, other = (np.moveaxis(values, axis, 0).reshape(reference.shape[axis], -1) for values in (reference, own))

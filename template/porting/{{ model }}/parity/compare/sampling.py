@@ -1,4 +1,4 @@
-"""The schemes by which a port draws timesteps and weighs losses, compared with the reference's."""
+"""The schemes by which a port draws timesteps and weights losses, compared with the reference's."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from parity.waivers import Waivers
 
 APART = 0.1  # half of the summed differences of two shares; 1000 draws of one scheme: 0.06, two schemes: 0.13 and more
 EVEN, ROUGH = 1e-3, 3e-2  # the grid is interpolated
-PLAIN = "none"  # diffusers' name for timesteps drawn evenly, or losses weighed equally
+PLAIN = "none"  # diffusers' name for timesteps drawn evenly, or losses weighted equally
 ELSEWHERE = "the model's own training script is not in diffusers: compare its scheme by hand"
 
 
 def timesteps(steps: Sequence[int], count: int, schemes: dict[str, list[float]], waivers: Waivers) -> Row:
-    """Which scheme the drawn ``steps`` follow. ``schemes``: the share of each step, the noisiest first."""
+    """The scheme that the drawn ``steps`` follow. ``schemes``: the share of each step, the noisiest first."""
     drawn = np.bincount(np.clip(steps, 0, count - 1), minlength=count) / max(len(steps), 1)
-    count = min(count, *map(len, schemes.values()))  # of more steps, each would be drawn too seldom to show a scheme
+    count = min(count, *map(len, schemes.values()))  # with more steps, each would be drawn too rarely to show a scheme
     own = _shares(drawn, count)
     gaps = {name: float(np.abs(own - _shares(shares, count)).sum() / 2) for name, shares in schemes.items()}
     nearest = min(gaps, key=gaps.__getitem__)
@@ -31,7 +31,7 @@ def timesteps(steps: Sequence[int], count: int, schemes: dict[str, list[float]],
 
 
 def _shares(shares: Sequence[float] | np.ndarray, count: int) -> np.ndarray:
-    """The shares of ``count`` steps instead."""
+    """Convert the shares to ``count`` steps."""
     summed = np.concatenate([[0.0], np.cumsum(shares)])
     return np.diff(np.interp(np.linspace(0, 1, count + 1), np.linspace(0, 1, len(summed)), summed))
 
@@ -39,7 +39,7 @@ def _shares(shares: Sequence[float] | np.ndarray, count: int) -> np.ndarray:
 def weighting(
     sigmas: np.ndarray, weights: np.ndarray, grid: list[float], schemes: dict[str, list[float]], waivers: Waivers
 ) -> Row:
-    """The scheme that weighs the losses. ``weights``: the losses over their plain square, at these ``sigmas``.
+    """The scheme that weights the losses. ``weights``: the losses over their plain square, at these ``sigmas``.
 
     ``schemes``: the reference's weights at the sigmas of ``grid``.
     """

@@ -1,4 +1,4 @@
-"""Tick the boxes of PORTING.md. A box has the figures of one run and its setting; it claims nothing that was not run.
+"""Tick the boxes of PORTING.md. A box has the figures and the setting of one run; it claims nothing that was not run.
 
 A stage that fails loses its tick and keeps the failing figures. They are replaced by a run in the same or a larger
 setting only: a run without guidance, or of a smaller picture, does not show that the failure is fixed.
@@ -105,7 +105,7 @@ def source_commit(home: Path) -> str:
 
 
 def _judged(results: list, dtype: str) -> dict[str, tuple]:
-    """By box: the result to write after it, and that result's stage when the box covers several."""
+    """For each box, the result to write after it, and that result's stage when the box covers several."""
     known = [result for result in results if result.status not in (ABSENT, NOT_RUN)]
     if dtype == "float32":
         return {result.stage: (result, "") for result in known}

@@ -6,17 +6,22 @@ If the error disappears, the reference does what the change does. Nothing here g
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import mlx.core as mx
+import numpy as np
 from mlx import nn
 
-from parity.run.mlx_taps import modules_below
+from parity.compare import masks
+from parity.run.mlx_taps import arrays, modules_below, to_numpy
 from parity.run.module_call import Call
 from parity.run.module_judge import ModuleJudge
+from parity.run.run_trace import rebuild
 
 EPSILONS = (1e-12, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 VANISHED = 1 / 20  # share of the module's own error
@@ -34,7 +39,7 @@ def tried(call: Call, module: nn.Module, judge: ModuleJudge) -> str:
     """The difference from the reference in one sentence; empty if no change removes the error."""
     if call.replay is None or call.local is None:
         return ""
-    if _error(call, judge, contextlib.nullcontext()) < call.local.relative / 2:
+    if _error(call, judge) < call.local.relative / 2:
         return ""  # the module itself is right: a change that helps now would help by chance
     return _epsilon(call, module, judge) or _first_that_helps(call, module, judge)
 
@@ -53,8 +58,8 @@ def _first_that_helps(call: Call, module: nn.Module, judge: ModuleJudge) -> str:
     return ""
 
 
-def _error(call: Call, judge: ModuleJudge, change) -> float:
-    with change:
+def _error(call: Call, judge: ModuleJudge, change=None) -> float:
+    with change or contextlib.nullcontext():
         own = call.replay()
     gap = judge.measure(call, own) if own else None
     return gap.relative if gap and gap.relative == gap.relative else float("inf")
@@ -114,7 +119,7 @@ def _used(call: Call, functions: dict[str, Callable]) -> list[str]:
 
 @contextlib.contextmanager
 def _function(function: Callable, other: Callable, kind: type | None = None) -> Iterator[None]:
-    """``other`` replaces ``function`` wherever a module of mflux or MLX holds it, and in MLX's class for it."""
+    """Replace ``function`` with ``other`` wherever a module of mflux or MLX refers to it, and in MLX's class for it."""
     holders = [vars(module) for path, module in list(sys.modules.items()) if path.split(".")[0] in ("mflux", "mlx")]
     places = [(held, key) for held in holders for key, value in list(held.items()) if value is function]
     with contextlib.ExitStack() as stack:
@@ -143,9 +148,47 @@ def _causal(scores: tuple[int, int], mask):
     return mx.where(mask, added, mx.array(-1e9)) if mask.dtype == mx.bool_ else mask.astype(mx.float32) + added
 
 
+def other_mask(call: Call, judge: ModuleJudge) -> str:
+    """How a mask that the port gives to a module differs, if the module's error is larger with it than with the reference's."""
+    if call.replay is None or call.local is None:
+        return ""
+    again, args, kwargs = call.replay.args
+    for own in call.given:
+        mask = masks.nearest(map(functools.partial(judge.reference, call), judge.recorded.inputs(call.event)), own)
+        if mask is None or not (mask != own).any():
+            continue
+        new = [mx.array(own).astype(one.dtype) if _holds(one, mask) else one for one in arrays((args, kwargs))]
+        given = functools.partial(call.replay.func, again, *rebuild((args, kwargs), iter(new)))
+        if _error(replace(call, replay=given), judge) > call.local.relative + judge.limits.of_module(call):
+            return f"another mask: it differs in {np.count_nonzero(mask != own)} of {mask.size} places"
+    return ""
+
+
+def _holds(array: mx.array, values: np.ndarray) -> bool:
+    return array.shape == values.shape and np.array_equal(to_numpy(array), values)
+
+
+def attention_alone(call: Call, judge: ModuleJudge) -> list[dict]:
+    """What reaches a module's attention, and its result, when the module runs on the reference's input."""
+    if not call.attention or call.replay is None:
+        return call.attention
+    original, seen = mx.fast.scaled_dot_product_attention, []
+
+    def attend(q, k, v, *args, **kwargs):
+        result = original(q, k, v, *args, **kwargs)
+        seen.append((q, k, v, float(kwargs["scale"] if "scale" in kwargs else args[0]), result))
+        return result
+
+    with _function(original, attend), _attribute(mx.fast, original.__name__, attend):
+        call.replay()
+    if len(seen) != len(call.attention):
+        return call.attention
+    return [judge.compare_attention(call, n, *one) for n, one in enumerate(seen)]
+
+
 @contextlib.contextmanager
 def _attention(change: Callable) -> Iterator[None]:
-    """Attention with the mask that ``change`` makes from (rows, columns) and the given mask."""
+    """Attention with the mask that ``change`` computes from (rows, columns) and the given mask."""
     original, softmax = mx.fast.scaled_dot_product_attention, mx.softmax
 
     def attend(q, k, v, *args, **kwargs):
@@ -198,7 +241,9 @@ def _other_splits(call: Call) -> Iterator:
 
 
 def _orders(count: int) -> Iterator[tuple[int, ...]]:
-    """Orders that porters confuse: any of a few parts; for more, two swapped, halves, or the same in each."""
+    """Orders that porters confuse: every order of a few parts; for more parts, two swapped, halves swapped, or the same
+    swap in each group.
+    """
     usual = tuple(range(count))
     tried_orders = itertools.permutations(usual) if count <= 4 else _likely_orders(count)
     yield from (order for order in dict.fromkeys(tried_orders) if order != usual)
@@ -218,7 +263,7 @@ def _likely_orders(count: int) -> Iterator[tuple[int, ...]]:
 
 @contextlib.contextmanager
 def _splits(change: Callable) -> Iterator[None]:
-    """``change(n, parts)`` gives the parts of the n-th split."""
+    """``change(n, parts)`` returns the parts of the n-th split."""
     original, numbers = mx.split, itertools.count()
 
     def split(*args, **kwargs):

@@ -19,8 +19,9 @@ if TYPE_CHECKING:  # they need MLX, the numbers here do not
     from parity.run.module_judge import ModuleJudge
 
 GATED = ("mlp", "ff", "feed_forward", "act", "swiglu", "glu")
+SMALL = 1e-3  # share of a change that is no more than rounding
 MOVED = 0.05  # values in another order are far from the reference; near values differ by rounding only
-DIFFERS = {"float32": 1e-3, "bfloat16": 0.03}  # a nearer input is the same input, rounded
+DIFFERS = {"float32": 1e-3, "bfloat16": 0.03}  # an input nearer than this is the same one, rounded
 FEW = 4  # numbers of a timestep or a scale
 SWAPPED = "the halves of the last axis are swapped (cos and sin, scale and shift, or gate and up)"
 TIME = re.compile(r"(^|[._])(time\w*|t_emb\w*|temb|timesteps?)([._]|$)")
@@ -29,11 +30,12 @@ ROPE = re.compile(r"rope|rotary|pos_embed|freqs")
 
 def of_module(call: Call, module, judge: ModuleJudge) -> str:
     """Describe the cause in one short sentence; empty when no pattern is known."""
-    from parity.explain.causes_by_trial import tried  # it needs MLX
+    from parity.explain import causes_by_trial  # it needs MLX
 
-    found = tried(call, module, judge) or _of_attention(call) or _rearranged(call, judge)
-    found = found or (of_distance(call.local) if call.local else "")
-    return found or _by_name(call)
+    found = causes_by_trial.tried(call, module, judge) or _of_attention(causes_by_trial.attention_alone(call, judge))
+    found = found or _rearranged(call, judge) or (of_distance(call.local) if call.local else "")
+    found = found or next(filter(None, (_of_scalars(inside, judge) for inside in call.children)), "") or _by_name(call)
+    return "; ".join(filter(None, (causes_by_trial.other_mask(call, judge), found)))
 
 
 def of_input(giver: str, takers: list[Call], judge: ModuleJudge) -> str:
@@ -128,6 +130,21 @@ def of_distance(gap: Distance) -> str:
     return ""
 
 
+def of_change(before: np.ndarray, reference: np.ndarray, own: np.ndarray) -> str:
+    """Describe a change of numbers that is a factor of the reference's change, or has the other sign.
+
+    Where the port's result is rounded to bfloat16, so is the small change in it; that much may be left.
+    """
+    wanted, change = (values.astype(np.float64).reshape(-1) - before.reshape(-1) for values in (reference, own))
+    factor = float(wanted @ change / ((wanted @ wanted) or 1.0))
+    rounding = ROUNDED * np.linalg.norm(own) if is_short(own) else SMALL * np.linalg.norm(change)
+    known = np.linalg.norm(change - factor * wanted) <= rounding < np.linalg.norm(wanted) / 2
+    if not known or abs(factor - 1) * np.linalg.norm(wanted) <= 2 * rounding:
+        return ""
+    sign = abs(factor + 1) * np.linalg.norm(wanted) <= 2 * rounding
+    return "the sign is reversed" if sign else f"a factor of {factor:.3g} (a scale is missing or applied twice)"
+
+
 def of_values(reference: np.ndarray, own: np.ndarray) -> str:
     """Describe how two aligned tensors differ: sign, factor, shift and scale, or the right values in another order."""
     if reference.size != own.size or not np.isfinite(own).all():
@@ -178,8 +195,8 @@ def of_timestep(reference: float, own: float) -> str:
     return f"the transformer is given the timestep {own:.6g}, the reference {reference:.6g}"
 
 
-def _of_attention(call: Call) -> str:
-    for found in call.attention:
+def _of_attention(attention: list[dict]) -> str:
+    for found in attention:
         wanted, scale = found["scale"]
         if wanted is not None and abs(wanted - scale) > 1e-4 * abs(wanted):
             return f"attention scale {scale:.5g}; the reference's is {wanted:.5g}"
@@ -188,7 +205,7 @@ def _of_attention(call: Call) -> str:
             return _of_queries(found, off)
         if found["out"] and found["out"].relative > 0.02:
             return "the mask: queries, keys, values and scale are right, the attention's output is not"
-    if call.attention and all(found["out"] for found in call.attention):
+    if attention and all(found["out"] for found in attention):
         return "what follows the attention: order of heads, gate or output projection"
     return ""
 
@@ -217,12 +234,13 @@ def _rearranged(call: Call, judge: ModuleJudge) -> str:
             if found and m != n and found[1].relative < 1e-4 and len(call.own) == len(names):
                 return f"order: result {n} is the reference's result {m} (modulation or split order)"
             if found and m == n and found[1].relative > 1e-3:
-                if _halves(reference, found[0].to_reference(own)):
+                theirs, mine = found[0].of_reference(reference), found[0].to_reference(own)
+                if _halves(theirs, mine):
                     return f"order: {SWAPPED}"
-                heads = turned_axis(reference, found[0].to_reference(own))
+                heads = turned_axis(theirs, mine)
                 if heads:
                     return f"order: {heads}"
-                cause = of_values(found[0].of_reference(reference), found[0].to_reference(own))
+                cause = of_values(theirs, mine)
                 if cause.startswith("layout"):
                     return cause
     return ""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import mlx.core as mx
 
 from parity.answers import FAIL
 from parity.compare import claim_row
 from parity.compare.claim_row import Row
 from parity.compare.lora import LIMIT, FileResult, worst_of
 from parity.explain import session
+from parity.progress import Progress
 from parity.record.recording import Recording
 from parity.run import edit, image_to_image, lora, mlx_port, quantized, training
 from parity.run.stages import Result
@@ -28,6 +31,7 @@ class Claim:
     recording: Recording
     waivers: Waivers
     bits: int | None
+    progress: Progress = field(default_factory=lambda: Progress("port", mx.get_peak_memory))
 
     @property
     def port(self) -> mlx_port.Port:

@@ -12,15 +12,15 @@ from parity.compare.limits import FLOAT32
 from parity.compare.pairing import COUNT
 from parity.compare.rows import rows_cut
 from parity.explain import causes_in_values
+from parity.explain.causes_in_values import DIFFERS
 from parity.explain.grouping import grouped, kind_of
-from parity.metrics import distance
 from parity.record.recording import is_denoiser
 from parity.run.call_events import same_tokens
 from parity.run.mlx_taps import modules as modules_of
 from parity.run.module_call import Call
 from parity.run.module_judge import SIGNIFICANT
 from parity.run.run_trace import LATENTS
-from parity.run.sensitivity import sensitivity
+from parity.run.sensitivity import LAST_BIT, LAST_OF_SHORT, sensitivity
 from parity.run.stages import Judge, Result, encoders_of
 from parity.waivers import Waivers
 
@@ -31,8 +31,11 @@ TOLERANT = 1e-4  # limit for a module that ran with a waived one inside, unless 
 
 @dataclass
 class Verdict:
-    """``module`` is the port's, ``reference`` the reference's path. ``local`` is the module's own error, ``accumulated``
-    that of its output in the running port. ``kind`` is weights, module or code (what runs between the modules)."""
+    """``module`` is the port's, ``reference`` the reference's path.
+
+    ``local`` is the module's own error, ``accumulated`` that of its output in the running port. ``kind`` is weights,
+    module or code (what runs between the modules).
+    """
 
     kind: str
     stage: str
@@ -75,10 +78,10 @@ class Diagnosis:
         self.recording, self.pairing, self.limits = judge.recording, judge.pairing, judge.limits
         self.watch, self.trace, self.calls = judge.watch, judge.trace, judge.calls
         self.modules = modules_of(judge.port.model)
-        self._causes: dict[str, str] = {}  # by kind of module: an error in one block is also in the next
+        self._causes: dict[str, str] = {}  # grouped by kind of module: an error in one block is also in the next
 
     def findings(self, results: list[Result], waivers: Waivers) -> Findings:
-        """Weights before anything else; then the stages that fail, in the order in which a port is written."""
+        """Weights come first; then the stages that fail, in the order in which a port is written."""
 
         def waived(verdict: Verdict) -> str:
             return waivers.module(verdict) or self._inherited(verdict, waivers)
@@ -152,7 +155,8 @@ class Diagnosis:
                 limit = limit if call.freed else max(limit, TOLERANT, *waived_inside)
             if call.local is None or call.local.relative <= limit or self._made_good(call, following[id(call)]):
                 continue
-            limit = max(limit, self.limits.of_sensitive(call, sensitivity(call)))
+            bit = LAST_OF_SHORT if call.short and self.limits.dtype == "bfloat16" else LAST_BIT
+            limit = max(limit, self.limits.of_sensitive(call, sensitivity(call, bit)))
             if call.local.relative <= limit:
                 continue
             verdict = self._verdict(call, limit)
@@ -201,7 +205,7 @@ class Diagnosis:
         before = self._before_the_modules(result, calls)
         if before and before[0].module == "tokenizer":
             return before
-        if self._other_positions(calls):  # tables that the network makes of them are wrong, too
+        if self._other_positions(calls):  # tables that the network computes from them are wrong, too
             return [self._code(result, "predict", self._of_given([call for call in calls if call.root]))]
         blamed = sorted(self._blamed(calls, waived), key=lambda verdict: verdict.local < SIGNIFICANT)
         strong = [verdict for verdict in blamed if verdict.local >= SIGNIFICANT and not waived(verdict)]
@@ -243,12 +247,15 @@ class Diagnosis:
         return getattr(self, f"_{kind}", lambda result, calls: [])(result, calls)
 
     def _givers(self, calls: list[Call], blamed: list[Verdict]) -> list[Verdict] | None:
-        """The module that passes a wrong input to a right one, when that comes before every module that is wrong itself.
+        """The module that passes a wrong input to a right one, when that comes before every module that is wrong
+        itself.
 
-        Empty when the whole network is right and its input is wrong; None when no module gets a wrong input, or when the
-        reference itself is so far off in bfloat16 that a result as it ran shows nothing.
+        Empty when the whole network is right and its input is wrong (not when it is only wrong in the type of the run);
+        None when no module gets a wrong input, or when the reference itself is so far off in bfloat16 that a result as
+        it ran shows nothing.
         """
-        if self.trace.of(FLOAT32) and any(is_denoiser(call.stage) for call in calls):
+        repeated = [item.name.removeprefix(FLOAT32) for item in self.trace.of(FLOAT32)]
+        if any(map(self.limits.is_unsteady, repeated)) and any(is_denoiser(call.stage) for call in calls):
             return None
         first = next(
             (call for call in calls if call.output and call.output.relative > self.limits.of_output(call)), None
@@ -262,7 +269,7 @@ class Diagnosis:
             takers.append(call)
             call = above.get(id(call))
         if call is None:
-            return []
+            return self._only_in_this_type(takers)
         if call.path in said:  # itself wrong, too, in this step or another
             verdict = said[call.path]
             verdict.cause = causes_in_values.of_wrong_input(takers, self.watch) or verdict.cause
@@ -270,6 +277,18 @@ class Diagnosis:
         verdict = self._at("module", call.stage, call.path, call.reference)
         verdict.accumulated, verdict.limit = first.output.relative, self.limits.of_output(first)
         verdict.cause = causes_in_values.of_input(call.path, takers, self.watch)
+        return [verdict]
+
+    def _only_in_this_type(self, takers: list[Call]) -> list[Verdict]:
+        """A network that is right in float32 and wrong as it ran, both with the same input."""
+        root, inside = takers[-1], takers[:-1]
+        same_input = root.replaced <= DIFFERS[self.limits.dtype] and not self.trace.timesteps
+        if self.limits.dtype == "float32" or not same_input or not inside:
+            return []
+        verdict = self._at("module", root.stage, root.path, root.reference)
+        verdict.accumulated, verdict.limit = takers[0].output.relative, self.limits.of_output(takers[0])
+        found = causes_in_values.of_input(root.path, inside, self.watch)
+        verdict.cause = f"precision: it is right in float32 but not in {self.limits.dtype}; {found}"
         return [verdict]
 
     def _other_positions(self, calls: list[Call]) -> bool:
@@ -301,7 +320,7 @@ class Diagnosis:
                 )
                 where = f"the latents that the {item.name.split('/')[1].split('.')[0]} is given"
                 return [self._code(result, "loop", f"{where}: {cause or 'they are changed outside the steps'}")]
-        return []
+        return [self._code(result, "loop", result.note)] if result.note and result.worst is None else []
 
     def _transformer(self, result: Result, calls: list[Call]) -> list[Verdict]:
         roots = [call for call in calls if call.path == "transformer"]
@@ -350,7 +369,9 @@ class Diagnosis:
         return []
 
     def _are_tokens(self, call: Call) -> bool:
-        """Whether the reference's encoder was given these ids: others are positions, which a module inside makes."""
+        """Whether the reference's encoder was given these ids; if not, they are positions, which a module inside
+        computes.
+        """
         stage = call.event.split("/")[0]
         names = self.watch.recorded.inputs(f"{stage}/{stage.split('.')[0]}")
         given = [self.watch.reference(call, name) for name in names]
@@ -373,11 +394,12 @@ class Diagnosis:
         if item is None or before not in self.recording or item.reference.size != item.own.size:
             return result.note or "its result differs"
         latents = self.recording.get(before).reshape(item.reference.shape)
-        gap = distance(item.reference - latents, item.own.reshape(latents.shape) - latents)
-        return causes_in_values.of_distance(gap) or "its result differs"
+        return causes_in_values.of_change(latents, item.reference, item.own.reshape(latents.shape)) or "its result differs"
 
     def _of_hidden_state(self, result: Result) -> str:
-        """Find which of the reference's hidden states the port's prompt embeddings are, or added or missing rows."""
+        """Find out which of the reference's hidden states the port's prompt embeddings are, or whether rows were added
+        or are missing.
+        """
         item = result.worst
         if item is None:
             return "which hidden states are passed on, and how they are processed"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])|(?<=\.)\d+(?=\.|$)|#\d+")
 FIGURE = re.compile(r"-?\d[\d.]*(e[+-]?\d+)?")
-MOST = 3  # the cause is searched for this many findings per kind of module; the others get the first one's
+MOST = 3  # the cause is determined for this many findings per kind of module; the others get the first one's
 
 
 def kind_of(path: str) -> str:

@@ -116,7 +116,7 @@ def _pictures(found: Comparison) -> str:
         f"<figcaption>{name}</figcaption></figure>"
         for name, picture in pictures
     )
-    of = "end to end" if ended else "the VAE's, of the reference's latents"
+    of = "end to end" if ended else "decoded from the reference's latents"
     return f"<h2>Pictures, for you to judge ({of})</h2><div class=pictures>{figures}</div>"
 
 

@@ -55,7 +55,7 @@ def sentence(flags: list[str]) -> str:
 
 
 def next_module(found, facts: dict) -> str:
-    """The module of the reference to look into next; empty when the finding is already a single module."""
+    """The reference's module to look into next; empty if the finding is already a single module."""
     answer = found.findings.answer
     if answer is None or answer.kind != "module" or facts["level"] != "blocks":
         return ""

@@ -22,7 +22,8 @@ from parity.waivers import Waivers
 
 @dataclass
 class Comparison:
-    """``passed`` decides the exit code: no stage is out of tolerance and no module or weight is wrong without a waiver."""
+    """``passed`` decides the exit code: no stage is out of tolerance and no module or weight is wrong without a waiver.
+    """
 
     results: list[Result]
     pairing: pairing.Pairing
@@ -45,7 +46,9 @@ def compare(
     say: Callable[[Result], None] = lambda result: None,
     known: pairing.Pairing | None = None,
 ) -> Comparison:
-    """Judge ``stages`` one after another; ``bisect`` also looks at every module. ``say`` gets each stage's result.
+    """Judge ``stages`` one after another; ``bisect`` also looks at every module.
+
+    ``say`` is called with each stage's result.
 
     ``known`` is how the port pairs with another recording of the same checkpoint.
     """
@@ -74,7 +77,7 @@ def waived(result: Result, waivers: Waivers, port: Port, found: pairing.Pairing)
 
 
 def _modules_of(stage: str, port: Port, found: pairing.Pairing) -> list[str]:
-    """The paths of the modules that a stage runs. Of the VAE, only the half that is run."""
+    """The paths of the modules that a stage runs. For the VAE, only the half that is run."""
     components = components_of(stage, found)
     other = {"vae_decode": "encoder", "vae_encode": "decoder"}.get(stage, "")
     paths = [path for path in mlx_taps.modules(port.model) if path.split(".")[0] in components]

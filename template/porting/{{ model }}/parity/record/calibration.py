@@ -45,7 +45,7 @@ class CalibrationRecorder:
 
 
 def is_measured(name: str) -> bool:
-    """Whether an event has a gap: a module's input is another one's output."""
+    """Whether an event has a gap of its own: a module's input is another module's output."""
     return "/in/" not in name or "." not in name.split("/")[1] or name.startswith("loop/")
 
 

@@ -19,7 +19,7 @@ ANY = ("", "DiffusionPipeline")  # any pipeline that model_index.json names
 
 
 def allow_custom_code(allowed: bool) -> None:
-    """Allow or forbid running files of a checkpoint from now on. By default each is refused by name."""
+    """Allow or forbid running files of a checkpoint from now on. By default, each such file is refused by name."""
     _allowed.clear()
     if allowed:
         _allowed.add(CUSTOM_CODE)
@@ -62,7 +62,8 @@ def same_pipeline(expected: str, name: str) -> bool:
 
 
 def pipeline_class(folder: Path, expected: str = ""):
-    """The class of a folder's pipeline: of the checkpoint's own file, of ``module.Class`` if expected, else diffusers'.
+    """The class of a folder's pipeline: from the checkpoint's own file, from ``module.Class`` if expected, else from
+    diffusers.
 
     Raises ParityError when the folder's pipeline is not ``expected``, or when that class does not exist.
     """

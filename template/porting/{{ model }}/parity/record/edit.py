@@ -19,7 +19,7 @@ from parity.record.pictures import DRAWN, default_picture
 from parity.record.probe import Probe, changed, replaced
 from parity.record.recording import is_denoiser
 
-ODD = 27, 21  # more pixels than the output has, and no multiple of 16: a crop and a resize differ
+ODD = 27, 21  # more pixels than the output, and not multiples of 16: a crop and a resize differ
 
 
 def pictures(given: list[str], folder: Path, width: int, height: int) -> tuple[Path, ...]:
@@ -57,7 +57,7 @@ def arguments(pipe, images: tuple[Path, ...], width: int, height: int) -> dict:
         raise ParityError(f"{type(pipe).__name__} takes no image; give the checkpoint of an edit pipeline with --model")
     opened = [Image.open(path).convert("RGB") for path in images]
     given = {"image": opened if len(opened) > 1 else opened[0]}
-    return given | ({"max_area": width * height} if "max_area" in known else {})  # otherwise it draws a larger size
+    return given | ({"max_area": width * height} if "max_area" in known else {})  # otherwise it generates a larger size
 
 
 @contextlib.contextmanager

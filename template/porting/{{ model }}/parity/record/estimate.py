@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
@@ -21,11 +23,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from parity import needs
 from parity.memo import Memo
 from parity.progress import process_peak
-from parity.record import components, reading
+from parity.record import claim_needs, components, reading
 from parity.record.guidance import OFF
 from parity.record.probe import changed
 from parity.record.recording import is_denoiser, stride_for
 from parity.record.torch_taps import STAGES
+
+ENOUGH = 3  # steps: the first, one in the middle, the last
+_SECOND = re.compile(r"[^/]*(?:/scheduler)?\.1[./]")  # a name of the second step
+TRAINING = "training"
+CLAIMS = {
+    "lora": "LoRA files and what they change", TRAINING: "a training step", "image": "image-to-image",
+    "edit": "the stages of editing",
+}  # fmt: skip
 
 
 class Counter:
@@ -33,25 +43,37 @@ class Counter:
 
     def __init__(self, run):
         self.run, self.half = run, run.dtype == "bfloat16"
-        self.bytes, self.names, self.step = run.room, set(), 0
+        self.bytes, self.tensors, self.step = run.room, 0, 0
+        self.sizes: dict[str, int] = {}  # the numbers of each tensor
+        self.middle = [0, 0]  # bytes and tensors of the second step, one like all between the first and the last
         self.weights = 0  # bytes of the networks that are in memory together
         self.activations = 0  # the peak of the networks' intermediate results, in bytes
         self._image: tuple[int, ...] = ()
 
     def __contains__(self, name: str) -> bool:
-        return name in self.names
+        return name in self.sizes
 
     def add(self, name: str, values: np.ndarray, whole: bool = False) -> None:
         kept = -(-values.size // (1 if whole else stride_for(values.size, self.run.cap)))
         width = {"f": 2 if self.half else 4, "b": 1}.get(values.dtype.kind, 8)
-        self.bytes += kept * width
-        self.names.add(name)
-        self.step += name.startswith("loop/scheduler.") and "/out/" in name
+        self._count(name, kept * width)
+        self.sizes[name] = values.size
         if name == "vae_decode/vae/out/0":
             self._image = values.shape
 
     def repeat(self, name: str, first: str) -> None:
-        self.names.add(name)
+        self._count(name, 0)
+        self.sizes[name] = self.sizes[first]
+
+    def _count(self, name: str, size: int) -> None:
+        self.bytes, self.tensors = self.bytes + size, self.tensors + 1
+        self.step += name.startswith("loop/scheduler.") and "/out/" in name
+        if _SECOND.match(name) and (is_denoiser(name) or name.startswith("loop/")):
+            self.middle = [self.middle[0] + size, self.middle[1] + 1]
+
+    def add_steps(self, count: int) -> None:
+        """Count ``count`` more steps like the second."""
+        self.bytes, self.tensors = self.bytes + count * self.middle[0], self.tensors + count * self.middle[1]
 
     def looks_inside(self, network: str) -> bool:
         """Whether what a network computes inside is recorded, in the current step of a transformer."""
@@ -63,19 +85,19 @@ class Counter:
         return np.zeros(self._image, np.float32)
 
 
-def sentence(run, path: Path, seconds: str = "") -> str:
+def sentence(run, path: Path, seconds: str = "", claim: str = "") -> str:
     """One line for the user: how much, and for what, or that no estimate is possible. ``path``: the recording's file."""
     loaded, have = needs.weights(run.model, run.dtype), memory_of(run.device)
     what = {"stages": "the stages", "blocks": "the blocks", "modules": "all modules"}[run.level]
-    what = f"everything inside {run.only}" if run.only else what
+    what = f"everything inside {run.only}" if run.only else CLAIMS.get(claim, what)
     try:
-        counter = count(run)
+        counter = count(run, claim)
     except Exception as error:  # noqa: BLE001 - a pipeline that cannot run without values is still recorded
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         memory = needs.of_memory(loaded, 0, have)
         return f"estimate: not possible for this pipeline ({type(error).__name__}: {reason}); at least {memory}"
     size = f"{run.width}x{run.height}, {run.steps} step{'s' * (run.steps > 1)}"
-    disk = f"{counter.bytes / 1e6:.1f} MB for {what} at {size} ({len(counter.names)} tensors)"
+    disk = f"{counter.bytes / 1e6:.1f} MB for {what} at {size} ({counter.tensors} tensors)"
     disk += needs.lacking_disk(counter.bytes, path)
     rest = counter.activations
     if run.device == "cpu":  # the whole process counts; a file is in memory before a network runs
@@ -104,13 +126,30 @@ def memory_of(device: str) -> int:
     return needs.machine()
 
 
-def count(run) -> Counter:
-    """Run the pipeline on shapes only. If guidance must be off, use the value at which the least is recorded."""
+def count(run, claim: str = "") -> Counter:
+    """Run the pipeline on shapes only, and add what recording the ``claim`` takes in addition.
+
+    If guidance must be off, the value that records the least is used.
+    """
+    pipe = _empty_pipeline(run)
     values = dict.fromkeys((run.guidance, *OFF)) if run.unguided else [run.guidance]
-    pipe, memo = _empty_pipeline(run), Memo(torch.Tensor, _key)
-    counters = [_count(pipe, replace(run, guidance=value, level=STAGES, only=""), memo) for value in values]
-    found = min(counters, key=lambda counter: counter.bytes)
-    return found if run.level == STAGES else _count(pipe, replace(run, guidance=found.run.guidance), memo)
+    memo = Memo(torch.Tensor, _key)
+    if len(values) > 1:
+        outside = replace(run, steps=1, level=STAGES, only="")
+        tried = {value: _count(pipe, replace(outside, guidance=value), memo).bytes for value in values}
+        run = replace(run, guidance=min(tried, key=tried.get))
+    counter = _count(pipe, replace(run, steps=min(run.steps, ENOUGH)), memo)
+    counter.add_steps(max(0, run.steps - ENOUGH))
+    with torch.no_grad(), _NoQuestions():
+        need = claim_needs.of_claim(claim, pipe, counter.sizes)
+    if claim == TRAINING:
+        claim_needs.train(pipe)
+        run = replace(run, steps=claim_needs.steps_of_training(run.steps))
+        trained = _count(pipe, run, Memo(torch.Tensor, _key))  # the same calls keep more now
+        counter.activations = max(counter.activations, trained.activations)
+    counter.bytes += need.disk
+    counter.activations += need.memory
+    return counter
 
 
 def _count(pipe, run, memo: Memo) -> Counter:
@@ -132,8 +171,6 @@ def _count(pipe, run, memo: Memo) -> Counter:
 
 
 def _empty_pipeline(run):
-    import diffusers
-
     diffusers.utils.logging.set_verbosity_error()
     kind, (name, parts) = components.pipeline_class(run.model), components.read_index(run.model)
     built = {}
@@ -295,7 +332,10 @@ class _Live(TorchDispatchMode):
 def _attention(function, query, key, value, *args, **kwargs):
     if query.device.type != "meta":
         return function(query, key, value, *args, **kwargs)
-    return query.new_empty(*query.shape[:-1], value.shape[-1])  # the real one stores no table of all pairs
+    if query.requires_grad:  # like the real function, this keeps its inputs for their gradients
+        one = query.square().sum(-1, keepdim=True) + key.square().mean() + value.square().mean()
+        return one.expand(*query.shape[:-1], value.shape[-1]).contiguous()
+    return query.new_empty(*query.shape[:-1], value.shape[-1])  # the real function does not store a table of all pairs
 
 
 def _key(tensor: torch.Tensor) -> bytes:
@@ -314,7 +354,7 @@ class _Empty:
 
     def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.device.type == "meta" or tensor.ndim < 2 and not tensor.is_floating_point():
-            return tensor  # the code reads lengths as values
+            return tensor  # the code reads lengths from such tensors
         known = self._known.get(id(tensor))
         if known is None or known[0]() is not tensor or known[1] != tensor._version:
             known = weakref.ref(tensor), tensor._version, tensor.to("meta")

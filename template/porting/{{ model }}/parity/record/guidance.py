@@ -17,7 +17,7 @@ def settle(pipe, run, noise: int, call):
     """The run with the guidance that makes this pipeline call its transformer once a step, if that was requested.
 
     ``call(pipe, run)`` runs the pipeline, ``noise`` is the number of elements that it draws. Raises ParityError for a
-    guidance that the port cannot be compared at.
+    guidance with which the port cannot be compared.
     """
     if not run.unguided:
         if not run.guided_port and rows(pipe, run, noise, call) > 1:

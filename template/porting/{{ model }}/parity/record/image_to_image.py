@@ -24,7 +24,7 @@ from parity.record.probe import Probe, Reached, noise_changed, replaced
 from parity.record.recording import Recording
 
 STEPS = (1, 2, 4, 7, 9, 20, 28, 50)
-STRENGTHS = (0.1, 0.25, 0.3, 0.5, 0.6, 0.75, 0.9, 1.0)
+STRENGTHS = (0.05, 0.1, 0.25, 0.3, 0.5, 0.6, 0.75, 0.9, 1.0)
 
 
 def record(loaded: reference.Reference, run: reference.Run, path: Path, picture: Path, strength: float) -> Recording:

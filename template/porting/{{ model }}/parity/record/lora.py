@@ -17,7 +17,19 @@ import torch
 
 from parity.errors import ParityError
 from parity.record import reference
-from parity.record.lora_files import ATTENTION, SPELLINGS, TRAINED, Spelling, directions, write_file
+from parity.record.lora_files import (
+    ATTENTION,
+    COLUMNS,
+    FACTORS_SWAPPED,
+    MISTAKES,
+    NO_MAGNITUDE,
+    SPELLINGS,
+    TRAINED,
+    TRANSPOSED,
+    Spelling,
+    directions,
+    write_file,
+)
 from parity.record.probe import replaced
 from parity.record.recording import Recording, is_denoiser
 from parity.record.torch_taps import components
@@ -37,17 +49,20 @@ class Loaded:
     alpha: Callable[[str], float | None] = lambda layer: None
     why: str = ""
 
-    def update(self, layer: str) -> torch.Tensor:
-        """The update that is added to the layer's weight."""
-        parts, weight = self.factors[layer], self.layers[layer].weight.detach().float()
+    def updates(self, layer: str) -> dict[str, torch.Tensor]:
+        """The update that is added to the layer's weight, by the name "", and what each mistake would add."""
+        parts = self.factors[layer]
         if "lora_A" not in parts:
-            return self.scale * torch.kron(_factor(parts, "lokr_w1"), _factor(parts, "lokr_w2"))
+            one, other = _factor(parts, "lokr_w1"), _factor(parts, "lokr_w2")
+            return {"": self.scale * torch.kron(one, other), FACTORS_SWAPPED: self.scale * torch.kron(other, one)}
         alpha, rank = self.alpha(layer), len(parts["lora_A"])
         update = self.scale * (1.0 if alpha is None else alpha / rank) * (parts["lora_B"] @ parts["lora_A"])
         if "lora_magnitude_vector" not in parts:
-            return update
+            return {"": update, TRANSPOSED: update.T}
+        weight, magnitude = self.layers[layer].weight.detach().float(), parts["lora_magnitude_vector"][:, None]
         whole = weight + update  # DoRA stores the magnitude of each row separately from its direction
-        return parts["lora_magnitude_vector"][:, None] * whole / whole.norm(dim=1, keepdim=True) - weight
+        rows, columns = (magnitude * whole / whole.norm(dim=axis, keepdim=True) - weight for axis in (1, 0))
+        return {"": rows, COLUMNS: columns, NO_MAGNITUDE: update}
 
 
 def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recording:
@@ -60,15 +75,20 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
     facts: dict = {"component": name, "inputs": inputs, "files": {}}
     probes = {f"weights/{name}.{layer}/out/0": stored_in(part.weight, part) for layer, part in layers.items()}
     shapes = {layer: tuple(part.weight.shape) for layer, part in layers.items()}
-    attention = {layer: shape for layer, shape in shapes.items() if layer.endswith(ATTENTION)} or shapes
-    for spelling, wanted in [*((one, shapes) for one in SPELLINGS), (TRAINED, attention)]:
+    for spelling, wanted in wanted_files(shapes):
         keys = write_file(path.with_suffix(""), spelling, wanted)
         file = load(pipe, path.with_suffix("") / f"{spelling.name}.safetensors", layers, spelling.scale)
         facts["files"][spelling.name] = _fact(spelling, keys, file)
         for layer in file.factors:
-            probes |= _probes(f"lora.{spelling.name}/{name}.{layer}", file.update(layer), layers[layer])
+            probes |= _probes(f"lora.{spelling.name}/{name}.{layer}", file.updates(layer), layers[layer])
     insert(layers, file.factors, file.scale)  # the last file, for attention layers, stays loaded for one run
     return reference.record(loaded, run, path, calibrate=False).extended(probes, {"lora": facts})
+
+
+def wanted_files(shapes: dict[str, tuple[int, int]]) -> list[tuple[Spelling, dict[str, tuple[int, int]]]]:
+    """Each file and the layers in it, by path, with their outputs and inputs."""
+    attention = {layer: shape for layer, shape in shapes.items() if layer.endswith(ATTENTION)} or shapes
+    return [*((one, shapes) for one in SPELLINGS), (TRAINED, attention)]
 
 
 def _fact(spelling: Spelling, keys: dict[str, list[str]], loaded: Loaded) -> dict:
@@ -80,7 +100,7 @@ def _fact(spelling: Spelling, keys: dict[str, list[str]], loaded: Loaded) -> dic
 
 
 def insert(layers: dict[str, torch.nn.Linear], factors: dict[str, Factors], scale: float = 1.0) -> Matrices:
-    """A LoRA in each layer that ``factors`` has. Returns its matrices, down and up, as parameters."""
+    """Add a LoRA to each layer in ``factors``. Returns its matrices, down and up, as parameters."""
     found: Matrices = {}
     for name, parts in factors.items():
         layer = layers[name]
@@ -105,10 +125,10 @@ def linear_layers(network: torch.nn.Module) -> dict[str, torch.nn.Linear]:
     return {path: part for path, part in network.named_modules() if isinstance(part, torch.nn.Linear)}
 
 
-def load(pipe, path: Path, layers: dict[str, torch.nn.Linear], scale: float) -> Loaded:
-    """Load a file at strength ``scale`` and return the part that the reference applies."""
+def load(pipe, given: Path | Factors, layers: dict[str, torch.nn.Linear], scale: float) -> Loaded:
+    """Load a file, or its tensors, at strength ``scale`` and return the part that the reference applies."""
     try:
-        state, alpha = _read(pipe, path)
+        state, alpha = _read(pipe, given)
     except Exception as error:  # noqa: BLE001 - its converters may raise any error for an unknown name
         return Loaded(layers, scale, why=f"{type(error).__name__}: {reference.first_line(error)}")
     grouped: dict[str, Factors] = {}
@@ -120,19 +140,19 @@ def load(pipe, path: Path, layers: dict[str, torch.nn.Linear], scale: float) -> 
     return Loaded(layers, scale, whole, alpha, "" if whole else "no name in it is a layer of its transformer")
 
 
-def _read(pipe, path: Path) -> tuple[Factors, Callable[[str], float | None]]:
+def _read(pipe, given: Path | Factors) -> tuple[Factors, Callable[[str], float | None]]:
     """The file with the names of the reference's own modules, and its alpha for each layer."""
     from diffusers.utils import convert_unet_state_dict_to_peft
 
     prefix = f"{getattr(type(pipe), 'transformer_name', 'transformer')}."
-    handed = _handed_over(pipe, path)
+    handed = _handed_over(pipe, given)
     state, alphas, config = (_below(prefix, handed.get(name)) for name in ("state_dict", "network_alphas", "metadata"))
     if state and not any("lora_A" in key or "lokr_" in key for key in state):
         state = convert_unet_state_dict_to_peft(state)
     return state, lambda layer: _alpha(layer, config, alphas)
 
 
-def _handed_over(pipe, path: Path) -> dict:
+def _handed_over(pipe, given: Path | Factors) -> dict:
     """The tensors that the pipeline's ``load_lora_weights`` passes to its transformer, read without PEFT."""
     kind, found = type(pipe), {}
 
@@ -140,7 +160,7 @@ def _handed_over(pipe, path: Path) -> dict:
         found.update(kwargs, state_dict=state_dict)
 
     with replaced(kind, "load_lora_into_transformer", classmethod(take)):
-        inspect.unwrap(kind.load_lora_weights)(pipe, str(path))
+        inspect.unwrap(kind.load_lora_weights)(pipe, given if isinstance(given, dict) else str(given))
     return found
 
 
@@ -173,9 +193,12 @@ def stored_in(matrix: torch.Tensor, layer: torch.nn.Linear) -> np.ndarray:
     return (matrix.detach().float().cpu() @ torch.from_numpy(directions(layer.in_features))).numpy()
 
 
-def _probes(event: str, update: torch.Tensor, part: torch.nn.Linear) -> dict[str, np.ndarray]:
-    """The update's effect, and for a square layer that of its transpose: this detects swapped factors."""
-    found = {f"{event}/out/0": stored_in(update, part)}
-    if part.in_features == part.out_features:
-        found[f"{event}/out/1"] = stored_in(update.T, part)
-    return found
+def _probes(event: str, updates: dict[str, torch.Tensor], part: torch.nn.Linear) -> dict[str, np.ndarray]:
+    """The effect of the correct update (number 0) and of each mistake, in the order of MISTAKES."""
+    numbers = {name: number for number, name in enumerate(("", *MISTAKES))}
+    return {f"{event}/out/{numbers[name]}": stored_in(values, part) for name, values in fitting(updates, part).items()}
+
+
+def fitting(updates: dict[str, torch.Tensor], part: torch.nn.Linear) -> dict[str, torch.Tensor]:
+    """The updates in the shape of the layer's weight: a transposed one may have another."""
+    return {name: values for name, values in updates.items() if values.shape == part.weight.shape}

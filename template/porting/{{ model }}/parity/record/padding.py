@@ -1,6 +1,6 @@
 """Padding in the middle of a prompt, between its text and a suffix. A port that leaves padding out has no such gap.
 
-A comparison cuts rows at one end only, so a recording is read with this padding moved behind all other rows.
+A comparison cuts rows only at one end, so a recording is read with this padding moved after all other rows.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class PaddingLast:
-    """The order of rows in one stage. ``inputs``: by name, those of its network that were recorded whole."""
+    """The order of rows in one stage. ``inputs``: the inputs of its network that were recorded whole, by name."""
 
     def __init__(self, inputs: dict[str, np.ndarray]):
         self._orders: dict[int, np.ndarray] = {}
@@ -17,8 +17,8 @@ class PaddingLast:
         for mask in filter(_has_gap, inputs.values()):
             kept = mask.reshape(-1).astype(bool)
             text, padding = np.flatnonzero(kept), np.flatnonzero(~kept)
-            # A network may have the image's rows after the text's in one array, as Krea 2 has. If a model has another order,
-            # its rows do not match: a false alarm, never a wrong pass.
+            # A network may have the image's rows after the text's in one array, as Krea 2 has. If a model has another
+            # order, its rows do not match: a false alarm, never a wrong pass.
             for more in {0, *rows} - {len(kept)}:
                 image = np.arange(len(kept), len(kept) + more)
                 self._orders[len(kept) + more] = np.concatenate([text, image, padding])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-# Grain as in photos. Without it, MLX's group norms lose digits in flat areas: at 384x256 a right encoder is off by
+# Grain as in photos. Without it, MLX's group norms lose digits in flat areas: at 384x256 a correct encoder is off by
 # 2.5e-4.
 GRAIN = 6
 DRAWN = (((230, 60, 40), (30, 80, 200)), ((250, 210, 40), (20, 140, 90)), ((150, 40, 170), (240, 240, 230)))

@@ -196,7 +196,8 @@ def find_orders(pipe, call: Callable[[], object], outputs: dict, noise: int, ste
 def _input_orders(
     found: dict[str, Order], links: np.ndarray, size: int
 ) -> tuple[dict[str, list[Order]], dict[str, dict]]:
-    """For each transformer the order of its latents, row by row, in its first call; and which argument they are."""
+    """For each transformer, the order of its latents in its first call, row by row, and the argument that holds them.
+    """
     rows: dict[str, list[Order]] = {}
     facts: dict[str, dict] = {}
     for place, order in found.items():
@@ -210,7 +211,7 @@ def _input_orders(
 
 
 def _output_orders(probe: Probe, shapes: dict[str, tuple[int, ...]], size: int) -> dict[str, Order]:
-    """For each transformer, which of the loop's elements each number of one row of its output becomes.
+    """For each transformer, the element of the loop that each number of one row of its output becomes.
 
     ``shapes`` are those of one row. Transformers with outputs of one shape get the same numbers; with several
     shapes, one after another while the others return zeros.

@@ -23,6 +23,7 @@ from parity.record.padding import PaddingLast
 
 FORMAT = "mflux-port parity 1"
 HEADER_ROOM = 1 << 20  # bytes kept free for the table of contents, so that the tensors can be written first
+LONG_HEADER_ROOM = 8 * HEADER_ROOM  # for thousands of tensors: of modules, or of LoRA files
 _DTYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "I32": np.int32, "BF16": np.uint16, "BOOL": np.bool_}
 _CODES = {np.dtype(kind): code for code, kind in _DTYPES.items() if code != "BF16"}
 
@@ -37,7 +38,7 @@ def is_denoiser(name: str) -> bool:
 class Event:
     """One recorded tensor. ``shape`` is the whole tensor's, ``stride`` says how it was thinned (1: not at all).
 
-    ``same`` names the event that holds the values when this very tensor was recorded before. ``order`` counts events.
+    ``same`` names the event that holds the values if this same tensor was recorded before. ``order`` counts events.
     """
 
     name: str
@@ -69,7 +70,7 @@ def stride_for(size: int, cap: int | None) -> int:
 class Recorder:
     """Streams tensors to ``path``. Only the table of contents stays in memory. Use as a context manager.
 
-    ``room`` bytes are kept free for that table (about 300 for a tensor); if it gets longer, the file is copied in the
+    ``room`` bytes are kept free for that table (about 300 for a tensor); if it gets longer, the file is copied at the
     end.
     """
 
@@ -171,9 +172,10 @@ class Recorder:
         # Masks contain -inf. Any other value that is not finite would make every later figure meaningless.
         if "mask" in name or not (np.isnan(kept).any() or np.isposinf(kept).any()):
             return
-        raise ParityError(
-            f"the reference itself gives NaN or infinity at {name}; look at its weights, or run it in float32"
-        )
+        cure = "look at its weights, or run it in float32"
+        if name.startswith("text_encoder") and "" in (self.facts.get("prompt"), self.facts.get("negative_prompt")):
+            cure = f"an empty text may have no token: give --prompt and --negative-prompt a word, or {cure}"
+        raise ParityError(f"the reference itself gives NaN or infinity at {name}; {cure}")
 
     def _finish(self) -> None:
         table = [[e.name, e.shape, e.stride, e.same] for e in self.events]
@@ -261,7 +263,7 @@ class Recording:
 
     def extended(self, values: dict[str, np.ndarray], facts: dict) -> Recording:
         """Write the file again with more tensors and facts in it."""
-        with Recorder(self.path, self.facts | facts, room=8 * HEADER_ROOM) as sink:
+        with Recorder(self.path, self.facts | facts, room=LONG_HEADER_ROOM) as sink:
             for event in self.events:
                 sink.add(event.name, self._stored(event), whole=True)
             for name, array in values.items():

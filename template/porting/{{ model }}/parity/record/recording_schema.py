@@ -15,7 +15,7 @@ FACTS = {
     "seed": int, "width": int, "height": int, "steps": int, "guidance": float, "versions": dict, "normalisation": dict,
     "weights": dict, "classes": dict, "denoisers": dict, "arguments": dict, "applied": dict, "sign": float,
 }  # fmt: skip
-# What only the recording for a claim has: another run's would make no rows, and none could fail.
+# Facts that only the recording for a claim has: another run's recording would give no rows, and none could fail.
 CLAIMS = {"lora": ("lora", "files"), "training": ("lora", "schemes"), "image": ("image", "starts")}
 _PRINT = {"shape", "low", "high", "total", "squares", "probes"}
 

@@ -19,7 +19,7 @@ from parity.progress import Progress, of_stage
 from parity.record import components, edit, guidance, sizes
 from parity.record.calibration import GAPS, CalibrationRecorder, Calibrations, write_calibration
 from parity.record.probe import Reached, find_orders, noise_changed
-from parity.record.recording import HEADER_ROOM, Recorder, Recording
+from parity.record.recording import HEADER_ROOM, LONG_HEADER_ROOM, Recorder, Recording
 from parity.record.resident_networks import Parts, peak
 from parity.record.torch_taps import MODULES, STAGES, TorchTaps, classes
 
@@ -36,9 +36,9 @@ SETTING = (  # the facts that a calibration depends on; the choice of recorded t
 class Run:
     """The settings of one run.
 
-    ``unguided``: one prediction per step, at whichever value of ``guidance`` this pipeline makes one. ``guided_port``:
-    the port can combine several. ``call`` holds more arguments of the pipeline's call, ``images`` the input images of an
-    edit pipeline.
+    ``unguided``: one prediction per step, at the value of ``guidance`` with which this pipeline makes one.
+    ``guided_port``: the port can combine several. ``call`` holds more arguments of the pipeline's call, ``images`` the
+    input images of an edit pipeline.
     """
 
     model: Path
@@ -77,7 +77,7 @@ class Run:
     @property
     def room(self) -> int:
         """Bytes for the recording's table of contents: thousands of tensors if modules are recorded."""
-        return HEADER_ROOM if self.level == STAGES else 8 * HEADER_ROOM
+        return HEADER_ROOM if self.level == STAGES else LONG_HEADER_ROOM
 
 
 @dataclass
@@ -144,7 +144,12 @@ def _calibrate(reference: Reference, run: Run, recording: Recording, facts: dict
     if not known.covers(recording, free=run.level == STAGES):
         reference.progress("a second time in bfloat16, for the limits")
         reference.parts.change(torch.bfloat16)
-        known.add(recording, _gaps(reference.pipe, run, recording))
+        gaps = _gaps(reference.pipe, run, recording)
+        if reference.parts.rounds:
+            reference.progress("a third time in float32, with the weights in bfloat16")
+            reference.parts.change(torch.float32)
+            gaps |= _gaps_of_weights(reference.pipe, run, recording)
+        known.add(recording, gaps)
     write_calibration(recording.path.with_suffix(GAPS), known.gaps, facts["run"])
 
 
@@ -243,6 +248,13 @@ def _gaps(pipe, run: Run, recording: Recording) -> dict[str, float]:
     return forced.gaps | {f"free:{name}": gap for name, gap in free.gaps.items()}
 
 
+def _gaps_of_weights(pipe, run: Run, recording: Recording) -> dict[str, float]:
+    """``rounded:`` gaps of the stages are the effect of rounding the weights alone."""
+    rounded = CalibrationRecorder(recording)
+    _pass(pipe, replace(run, level=STAGES), rounded, noise=_noise(recording), given=recording)
+    return {f"rounded:{name}": gap for name, gap in rounded.gaps.items()}
+
+
 def facts_of(pipe, run: Run) -> dict:
     """The facts about the run that a later comparison needs, except the weights."""
     return {
@@ -312,7 +324,7 @@ def call_arguments(pipe, run: Run) -> dict:
         "num_inference_steps": run.steps,
         "generator": torch.Generator("cpu").manual_seed(run.seed),
         "output_type": "np",
-        "use_resolution_binning": False,  # it draws a different size than requested, and scales the image
+        "use_resolution_binning": False,  # it generates a different size than requested, and scales the image
         # The two sides cannot be compared on a prompt that another model rewrites.
         "use_pe": False,
         "enable_prompt_rewrite": False,

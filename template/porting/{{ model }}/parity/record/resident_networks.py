@@ -1,7 +1,7 @@
 """Keep one large network of the reference in memory at a time: 10 billion numbers take 40 GB in float32.
 
-A network that is not used has parameters without memory (PyTorch's meta device). It is loaded again when it is called, by
-its library's own loader, so no result changes.
+A network that is not used has parameters without memory (PyTorch's meta device). It is loaded again when it is called,
+by its library's own loader, so no result changes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STAYS = "vae"  # pipelines compute with its latent statistics without calling it
 class Parts:
     """All networks of a checkpoint. ``weights`` has the fingerprints of their parameters and buffers.
 
-    ``dtype`` is their type when they run. ``keep`` leaves all of them in memory. ``said`` gets the progress.
+    ``dtype`` is their type when they run. ``keep`` leaves all of them in memory. ``said`` is called with the progress.
     """
 
     def __init__(
@@ -40,12 +40,13 @@ class Parts:
         keep: bool = False,
         say: Callable[[str], None] = lambda text: None,
     ):
-        self.folder, self.dtype, self.device, self.keep, self.say = folder, dtype, device, keep, say
+        self.folder, self.device, self.keep, self.say = folder, device, keep, say
         self.networks: dict[str, torch.nn.Module] = {}
         self.weights: dict[str, dict] = {}
         self.memory = Memo(torch.Tensor, _numbers)  # for encoders, which a run does not change
         self.remember = True
-        self._stored, self._kinds = dtype, network_classes(folder)
+        self.rounds = False  # whether bfloat16 does not hold all numbers of the transformers
+        self._dtypes, self._kinds = [dtype], network_classes(folder)
         self._read: list[str] = []  # the networks that are in memory
         self._bytes: dict[str, int] = {}
         # The encoder is called first. It stays in memory; the others are loaded again when they are called.
@@ -75,8 +76,8 @@ class Parts:
             torch.mps.empty_cache()
 
     def change(self, dtype: torch.dtype) -> None:
-        """Run in another dtype from now on: the stored values are rounded to it."""
-        self.dtype = dtype
+        """Run in another dtype from now on: the values are rounded to it, and stay rounded in a longer one."""
+        self._dtypes.append(dtype)
         self.memory.clear()
         for name, part in self.networks.items():
             part.to(dtype)
@@ -86,6 +87,7 @@ class Parts:
         self.say(f"{name} is loaded")
         part = self._load(name)
         self.weights |= weights(name, part)
+        self.rounds = self.rounds or is_denoiser(name) and not all(map(_is_short, part.parameters()))
         self._bytes[name] = size(part)
         part.__class__ = _on(type(part), self.device)
         self.networks[name] = part
@@ -97,9 +99,12 @@ class Parts:
 
     def _load(self, name: str) -> torch.nn.Module:
         kind = self._kinds[name]
-        with _in_float32(kind) if self._stored == torch.float32 else contextlib.nullcontext():
-            part = kind.from_pretrained(str(self.folder / name), torch_dtype=self._stored).eval()
-        return part if self.dtype == self._stored else part.to(self.dtype)
+        stored, *changes = self._dtypes
+        with _in_float32(kind) if stored == torch.float32 else contextlib.nullcontext():
+            part = kind.from_pretrained(str(self.folder / name), torch_dtype=stored).eval()
+        for dtype in changes:
+            part.to(dtype)
+        return part
 
     def _move(self, name: str) -> None:
         torch.nn.Module.to(self.networks[name], self.device)
@@ -180,6 +185,10 @@ def _on(kind: type, device: str) -> type:
     """A class that reports where its networks run, whether or not they are loaded now."""
     place = property(lambda part: torch.device(device))
     return type(kind.__name__, (kind,), {"device": place, "__module__": kind.__module__})
+
+
+def _is_short(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() or torch.equal(tensor, tensor.to(torch.bfloat16).to(tensor.dtype))
 
 
 def _numbers(tensor: torch.Tensor) -> bytes:

@@ -1,4 +1,4 @@
-"""How diffusers draws timesteps for training and weighs their losses: its schemes, as numbers to compare a port with.
+"""How diffusers draws timesteps for training and weights their losses: its schemes, as numbers to compare a port with.
 
 The scheme that a model was trained with is in its own training script, which no package contains.
 """

@@ -19,7 +19,7 @@ GROUPS = ("num_key_value_heads", "n_kv_heads", "num_kv_heads")
 HEAD_SIZE = ("attention_head_dim", "head_dim", "d_kv")
 WIDTH = ("hidden_size", "dim", "d_model", "inner_dim")
 INNER = ("intermediate_size", "ffn_hidden_size", "ffn_dim", "d_ff", "mlp_hidden_dim")
-AXES = ("axes_dims", "axes_dims_rope", "axes_dim_rope", "rope_axes_dim", "axes_dim", "rope_axes_dims")
+AXES = ("axes_dims", "axes_dims_rope", "axes_dim_rope", "rope_axes_dim", "axes_dim", "rope_axes_dims", "rope_dim_list")
 LESS = 8  # the least difference of an encoder's width from that of its heads, if the reference has one
 CHANNELS = ("in_channels", "out_channels")  # channels of the VAE's latents, which stay as they are
 MOST_LAYERS = 16  # hidden states of an encoder that a transformer takes side by side
@@ -60,8 +60,10 @@ class Sizes:
         self._inner = iter([size for size in (208, 176, 272, 304, 336, 368, 400) if size not in kept])
         self._vocab = iter((330, 346, 362, 378))
 
-    def heads(self) -> tuple[int, int]:
-        pair = next((pair for pair in self._heads if pair[0] * pair[1] >= self.least), None)
+    def heads(self, size: int = 0) -> tuple[int, int]:
+        """The number and the size of heads. ``size``: the real one, which three axes may share."""
+        wide = [pair for pair in self._heads if pair[0] * pair[1] >= self.least]
+        pair = next((pair for pair in wide if size % 3 == 0 and size and pair[1] % 3 == 0), next(iter(wide), None))
         if pair is None:
             return self._wide_heads()
         self._heads.remove(pair)
@@ -157,6 +159,7 @@ def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
             small[key] = shrink_network(value, sizes, text)
         elif key in LAYERS and isinstance(value, int):
             small[key] = min(value, LAYERS[key])
+    _shrink_places(config, small)
     if isinstance(small.get("layer_types"), list):
         small["layer_types"] = _pattern(config["layer_types"], small)
     if _first(config, HEADS):
@@ -165,6 +168,24 @@ def shrink_network(config: dict, sizes: Sizes, text: bool) -> dict:
         small["vocab_size"] = sizes.vocab()
     _follow_text_width(config, small)
     return small
+
+
+def _shrink_places(config: dict, small: dict) -> None:
+    # Numbers of layers that do something more than the others: without them in the twin, that code would never run.
+    for key, value in config.items():
+        depths = [name for name in LAYERS if type(config.get(name)) is int and _are_places(key, value, config[name])]
+        for depth in [name for name in depths if value[-1] >= small[name]][:1]:
+            before, after = value[0] > 0, value[-1] < config[depth] - 1  # whether there are layers around them
+            small[key] = [n + before for n in range(len(value))]
+            small[depth] = max(small[depth], len(value) + before + after)
+
+
+def _are_places(key: str, value: object, depth: int) -> bool:
+    """Whether a config's value is a list of the numbers of some of its ``depth`` layers."""
+    if not isinstance(value, list) or not value or any(type(item) is not int for item in value):
+        return False
+    rising = value == sorted(set(value)) and 0 <= value[0] and value[-1] < depth
+    return rising and len(value) <= MOST_LAYERS and any(word in key for word in ("layer", "block", "index", "indices"))
 
 
 def follow_tokens(small: dict, ids: dict[str, int]) -> None:
@@ -249,7 +270,7 @@ def keep_vocabulary(real: dict, small: dict) -> None:
 
 
 def link(real: dict[str, dict], small: dict[str, dict]) -> None:
-    """Keep the shared sizes: a size that is a text encoder's width, once or several times, follows it."""
+    """Keep sizes shared: a size that equals a text encoder's width, or a multiple of it, follows it."""
     widths = [_width(real[name], small[name]) for name in real if name.startswith("text_encoder")]
     for name, config in real.items():
         if name.startswith(("text_encoder", "vae")):
@@ -291,7 +312,7 @@ def unshrunk(config: dict, small: dict, prefix: str = "") -> list[str]:
 
 
 def _shrink_attention(config: dict, small: dict, sizes: Sizes, text: bool) -> None:
-    heads, size = sizes.heads()
+    heads, size = sizes.heads(_head_size(config))
     axes = _first(config, AXES)
     if axes and _first(config, HEAD_SIZE + AXES):
         size = _shrink_axes(config, small, axes)
@@ -319,13 +340,18 @@ def _shrink_attention(config: dict, small: dict, sizes: Sizes, text: bool) -> No
         _follow_width(config, small, width)
 
 
+def _head_size(config: dict) -> int:
+    given = config.get(_first(config, HEAD_SIZE))
+    return given if type(given) is int else 0
+
+
 def _shrink_axes(config: dict, small: dict, key: str) -> int:
     small[key] = small_axes(config[key])
     return sum(small[key])
 
 
 def small_axes(axes: list[int]) -> list[int]:
-    """A quarter of each RoPE axis, still even: the proportions between the axes stay, and an axis of no numbers too."""
+    """A quarter of each RoPE axis, still even: the proportions between the axes are kept, and so is an empty axis."""
     return [max(2, value // 8 * 2) if value else 0 for value in axes]
 
 
@@ -340,7 +366,7 @@ def _shrink_sections(config: dict, small: dict, size: int) -> None:
 
 
 def _give_sections(config: dict, small: dict, size: int) -> None:
-    # Some models divide by a rule in their code, which no config shows and which fits one head size only.
+    # Some models divide them by a rule in their code, which no config shows and which fits only one head size.
     given = (key for key in ("rope_parameters", "rope_scaling") if isinstance(config.get(key), dict))
     rope = next(given, "rope_scaling")
     known = SECTIONS.get(str(config.get("model_type")).removesuffix("_text"))
@@ -356,7 +382,7 @@ def _follow_width(config: dict, small: dict, width: int) -> None:
 
 
 def _shares(parts: list[int], total: int) -> list[int]:
-    # Keep the proportions, with another sum.
+    # Keep the proportions with a different sum.
     rest = [max(1, part * total // sum(parts)) for part in parts[1:]]
     return [total - sum(rest), *rest]
 
@@ -379,8 +405,10 @@ def _whole(value: object) -> Iterator[int]:
 
 
 def _pattern(kinds: list, small: dict) -> list:
+    # Fewer layers, with each kind that the reference has.
     count = next((small[key] for key in LAYERS if key in small), len(kinds))
-    return kinds[:count]
+    missing = [kind for kind in dict.fromkeys(kinds) if kind not in kinds[:count]]
+    return [*kinds[: max(1, count - len(missing))], *missing][:count]
 
 
 def _width(real: dict, small: dict) -> tuple[int, int] | None:

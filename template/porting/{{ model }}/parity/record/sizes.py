@@ -1,9 +1,11 @@
-"""Image sizes that a pipeline draws exactly: multiples of its VAE's and its patches' reduction."""
+"""Image sizes that a pipeline generates exactly: multiples of its VAE's and its patches' reduction."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+from parity.answers import SIZE, size_of
 from parity.errors import ParityError
 from parity.record.components import is_network, read_json
 
@@ -18,14 +20,20 @@ def multiple(folder: Path) -> int:
     return PATCH * _scale(config)
 
 
-def small(folder: Path) -> tuple[int, int]:
-    """Width and height for a recording of modules: the smallest that distinguish all layouts."""
-    unit = multiple(folder)
+def usual(sides: int) -> tuple[int, int]:
+    """The default width and height of a port whose sizes are multiples of ``sides``."""
+    width, height = (length // sides * sides for length in size_of(SIZE))
+    return max(width, sides), max(height, sides)
+
+
+def small(folder: Path, sides: int) -> tuple[int, int]:
+    """Width and height for a recording of modules: the smallest that distinguish all layouts, and multiples of ``sides``."""
+    unit = math.lcm(multiple(folder), sides)
     return SMALL[0] * unit, SMALL[1] * unit
 
 
 def verify_drawn(shape: tuple[int, ...], width: int, height: int, folder: Path) -> None:
-    """Raise ParityError when the pipeline did not draw an image of the requested size."""
+    """Raise ParityError when the pipeline did not generate an image of the requested size."""
     if tuple(shape[-2:]) != (height, width):
         unit = multiple(folder)
         raise ParityError(

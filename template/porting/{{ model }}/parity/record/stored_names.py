@@ -64,7 +64,7 @@ def _renamed(names: list[str], stored: set[str]) -> dict[str, str]:
 
 
 def _by_tail(stored: set[str]) -> dict[str, list[str]]:
-    """The stored names by each of their ends, from any dot on."""
+    """The stored names, indexed by each of their suffixes that start at a dot."""
     found: dict[str, list[str]] = {}
     for name in stored:
         parts = name.split(".")

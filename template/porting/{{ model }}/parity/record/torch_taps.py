@@ -48,7 +48,10 @@ def _named(name: str, value, depth: int = 1) -> Iterator[tuple[str, torch.Tensor
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    """float32, int64 or bool. Complex numbers get a last axis of 2. A tensor without values gives one without memory."""
+    """float32, int64 or bool.
+
+    Complex numbers get a last axis of 2. A tensor without values becomes an array without memory.
+    """
     tensor = tensor.detach()
     if tensor.device.type == "meta":
         kind = np.float32 if tensor.is_floating_point() or tensor.is_complex() else np.int64
@@ -151,7 +154,7 @@ class TorchTaps:
                 name = f"{component}.{path}".rstrip(".")
                 wanted = self._wanted(name, path, module)
                 if not wanted and not self.only:
-                    continue  # a hook costs time on every call; with --module, they distinguish attention calls
+                    continue  # a hook costs time on every call; with --module, hooks distinguish attention calls
                 before = module.register_forward_pre_hook(self._entering(name, wanted), with_kwargs=True)
                 after = module.register_forward_hook(self._leaving(wanted), always_call=False)
                 self._undo += [before.remove, after.remove]
@@ -186,7 +189,7 @@ class TorchTaps:
         return hook
 
     def _replace(self, value, prefix: str, numbers: Iterator[int], depth: int = 0):
-        # The same walk as ``tensors``, with the earlier run's values in the places of this run's.
+        # The same traversal as ``tensors``, with the earlier run's values in place of this run's.
         if isinstance(value, torch.Tensor):
             name = f"{prefix}/{next(numbers)}"
             return self._earlier(name, value) if value.is_floating_point() else value

@@ -63,14 +63,27 @@ def _around_every_text(source: Path) -> list[str | None]:
 
     With them even an empty text has tokens.
     """
-    path = source / "tokenizer.json"
-    processor = (read_json(path).get("post_processor") if path.is_file() else None) or {}
+    if not (source / "tokenizer.json").is_file():
+        return _of_settings(source)
+    processor = read_json(source / "tokenizer.json").get("post_processor") or {}
     for part in processor.get("processors", [processor]):
         if part.get("type") == "TemplateProcessing":
             return [entry["SpecialToken"]["id"] if "SpecialToken" in entry else None for entry in part["single"]]
         if part.get("cls") and part.get("sep"):  # BertProcessing and RobertaProcessing
             return [part["cls"][0], None, part["sep"][0]]
     return [None]
+
+
+def _of_settings(source: Path) -> list[str | None]:
+    """The same for a sentencepiece vocabulary, which transformers converts to such a file by these settings."""
+    path = source / "tokenizer_config.json"
+    config = read_json(path) if path.is_file() else {}
+
+    def token(setting: str, name: str, usual: str) -> list[str]:
+        given = config.get(name) or usual
+        return [given["content"] if isinstance(given, dict) else given] if config.get(setting) is True else []
+
+    return [*token("add_bos_token", "bos_token", "<s>"), None, *token("add_eos_token", "eos_token", "</s>")]
 
 
 def _put_around(backend, around: list[str | None]) -> None:

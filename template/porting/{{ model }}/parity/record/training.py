@@ -49,13 +49,14 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
         "component": name, "inputs": {f"{name}.{layer}": part.in_features for layer, part in layers.items()},
         "files": {}, "layers": {layer: keys[layer] for layer in matrices}, "at": AT, "updates": UPDATES,
         "losses": losses, "optimizer": OPTIMIZER, "spellings": _spellings(pipe, path, layers, shapes),
-        "schemes": sampling.schemes(),
+        "schemes": sampling.schemes(), "kept": step.kept,
     }  # fmt: skip
     return plain.extended(values, {"lora": facts})
 
 
 def _data(pipe, run: reference.Run, plain: Recording, picture: Path) -> dict[str, np.ndarray]:
-    """The latents of a picture that is drawn to ``picture``, right and with the mistakes that ports make."""
+    """The latents of a picture that is drawn to ``picture``: the correct ones, and those with mistakes that ports make.
+    """
     pictures.default_picture(picture, run.width, run.height)
     if "layout/vae/in/0" not in plain or not hasattr(pipe, "image_processor"):
         return {}  # which latent is which, or how the pipeline reads a picture, is not known
@@ -108,10 +109,14 @@ class _Step:
     def __init__(self, pipe, run: reference.Run, noise: torch.Tensor):
         self.pipe, self.run, self.noise = pipe, run, noise.to(run.device)
         self.clean = torch.zeros_like(self.noise)
+        self.kept = 0  # bytes that the network kept for its gradients
 
     def loss(self) -> tuple[torch.Tensor, dict[str, float]]:
         """The loss, and the losses with other targets."""
-        predicted = self._prediction().float().reshape(self.noise.shape)
+        kept: dict[int, int] = {}
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: _keep(tensor, kept), lambda tensor: tensor):
+            predicted = self._prediction().float().reshape(self.noise.shape)
+        self.kept = sum(kept.values())
         wrong = {"clean - noise": self.clean - self.noise, "noise": self.noise, "clean": self.clean}
         loss = (predicted - (self.noise - self.clean)).square().mean()
         others = {name: float((predicted - target).square().mean()) for name, target in wrong.items()}
@@ -148,6 +153,13 @@ class _Step:
     def _noisy(self, sample: torch.Tensor) -> torch.Tensor:
         sigma = self.pipe.scheduler.sigmas[AT].to(self.clean)
         return ((1 - sigma) * self.clean + sigma * self.noise).reshape(sample.shape).to(sample)
+
+
+def _keep(tensor: torch.Tensor, kept: dict[int, int]) -> torch.Tensor:
+    if not isinstance(tensor, torch.nn.Parameter):
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+    return tensor
 
 
 def _with_latents(result, latents: torch.Tensor):

@@ -34,9 +34,10 @@ def _arrangement(recorded: RecordedCalls, name: str, own: np.ndarray, gap: Dista
     """How queries, keys or values differ from the reference's if they are the same numbers, moved or rotated."""
     if gap is None or not gap.relative > FAR or recorded.recording.event(name).stride > 1:
         return ""
-    reference = recorded.get(name)
-    found = align(reference, own, repeats=True)
-    moved = found[0].to_reference(own) if found else own
+    found = align(recorded.get(name), own, repeats=True)
+    if found is None:
+        return ""
+    reference, moved = found[0].of_reference(recorded.get(name)), found[0].to_reference(own)
     if moved.shape != reference.shape:
         return ""
     if same_rows(reference, moved):

@@ -1,4 +1,4 @@
-"""Which of the recording's calls a call of the port corresponds to."""
+"""Find the recorded call that a call of the port corresponds to."""
 
 from __future__ import annotations
 

@@ -18,6 +18,9 @@ def use(name: str) -> None:
 
 
 def stop_if_lacking(error: BaseException) -> None:
-    """Raise DeviceError when the device lacks an operation of the port. MLX says so when it computes, not when it is called."""
+    """Raise DeviceError when the device lacks an operation of the port.
+
+    MLX says so when it computes, not when it is called.
+    """
     cure = f"{devices.ON_CPU}, or let the port give stream=mx.cpu to it"
     devices.stop_if_lacking(error, f"MLX on {mx.default_device()}", cure)

@@ -33,7 +33,7 @@ def judge(
     """
     facts = recording.facts
     if not facts.get("images"):
-        raise ParityError(f"{recording.path} has no input image; run run_reference.py --edit")
+        raise ParityError(f"{recording.path} has no input image; run {recording.made_by}")
     rows: list[Row] = []
     for row in _Rows(Judge(port, recording, Limits("float32"), pairing, bisect=False), waived).all():
         rows.append(row)

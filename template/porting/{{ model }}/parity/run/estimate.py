@@ -1,4 +1,4 @@
-"""What a comparison will take in memory, in seconds and on disk, before MLX reads any weights."""
+"""Estimate the memory, time and disk space of a comparison before MLX reads any weights."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from parity.record.recording import HEADER_ROOM, Recording
 from parity.run.residents import ROOM
 from parity.run.strips import MOST
 
-# Pictures of a decoder's widest block that are in memory together, and more of them that a convolution makes on the CPU,
-# of the 3x3 neighbours of each number. Measured on twins of two families.
+# Pictures of a decoder's widest block that are in memory together, and more of them that a convolution makes on the
+# CPU, of the 3x3 neighbours of each number. Measured on twins of two families.
 PICTURES, WINDOWS = 5, 18
-LESS = f"{LESS}, --stage one stage by itself"
+LESS = f"{LESS}, --stage runs one stage by itself"
+SMALLER = "a recording with a smaller --size takes less besides the weights"
 RESULT = "vae_decode/vae/out/0", "noise/pipeline/out/0"  # one stage's result: a picture, or latents
 
 
@@ -35,8 +36,17 @@ def sentence(folder: Path, recording: Recording, dtype: str, seconds: str) -> st
     return f"estimate: {memory}; {seconds}; {needs.in_words(_disk(recording))} on disk, and a report"
 
 
+def claim_sentence(claim: str, folder: Path, recording: Recording, bits: int | None, seconds: str) -> str:
+    """One line for people about the run that judges a claim. It writes no file."""
+    loaded = needs.weights(folder, "float32")
+    loaded += loaded * bits // 32 if bits else 0  # a quantized copy is loaded beside the whole one
+    more = recording.facts["lora"].get("kept", 0) if claim == "training" else 0
+    memory = needs.of_memory(loaded, beside(folder, recording.facts, "float32") + more, _memory(), SMALLER)
+    return f"estimate: {memory}; {seconds}; nothing on disk"
+
+
 def is_too_large(folder: Path, recording: Recording, dtype: str) -> bool:
-    """Whether a run needs more memory than there is."""
+    """Whether a run needs more memory than the machine has."""
     return needs.weights(folder, dtype) + beside(folder, recording.facts, dtype) > _memory() > 0
 
 

@@ -36,7 +36,7 @@ NO_BRANCH = "no prediction"
 class ForcedRun:
     """One run of the port; ``force`` is one of ``run_state``. ``steps``: the steps in which the transformer runs.
 
-    ``unsteady``: whether a prediction, by name, is also computed in float32.
+    ``in_float32``: whether each prediction is also computed in float32, with the weights as they are.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class ForcedRun:
         memo: Memo,
         steps: set[int] | None = None,
         progress: Callable[[str], None] = lambda text: None,
-        unsteady: Callable[[str], bool] = lambda name: False,
+        in_float32: bool = False,
     ):
         self.model, self.residents, self.memo = port.model, port.residents, memo
         self.state = RunState(recording, calls, orders, force, progress)
-        self.transformer = ForcedTransformer(self.state, steps, unsteady)
+        self.transformer = ForcedTransformer(self.state, steps, in_float32)
         self.sink = Sink()  # what records the modules
         self.decode = True  # whether to continue after the last step
         self.within = ""  # vae_decode or vae_encode, while it runs

@@ -21,13 +21,13 @@ from parity.run.run_trace import rebuild
 class ForcedTransformer:
     """``steps`` are the steps in which it runs: in all others, the reference's predictions are its result.
 
-    A prediction that is ``unsteady`` by name is computed a second time in float32.
+    ``in_float32``: predictions are computed a second time in float32, which shows what the rounding of bfloat16 hides.
     """
 
-    def __init__(self, state: RunState, steps: set[int] | None, unsteady: Callable[[str], bool]):
-        self.state, self.steps, self.unsteady = state, steps, unsteady
+    def __init__(self, state: RunState, steps: set[int] | None, in_float32: bool):
+        self.state, self.steps, self.in_float32 = state, steps, in_float32
         self.inputs = ForcedInputs(state)
-        self.component = ""  # the one of several transformers that is called now
+        self.component = ""  # the transformer, of several, that is called now
         self._like = None  # the last result: an array, or what a port returns instead
         self._calls: Counter = Counter()  # the calls of this step
 
@@ -59,7 +59,7 @@ class ForcedTransformer:
         values = [to_numpy(array) for array in given]
         for branch, row in self._judged(values):
             self._compare(branch, row)
-        if again is not None and any(self.unsteady(_name(branch)) for branch, _ in self._judged(values)):
+        if again is not None and self.in_float32:
             self._compare_float32(again)
         handed = self._predictions(values)
         # Guidance gets them in float32: rounded ones would hide a formula that is nearly right.
@@ -68,7 +68,7 @@ class ForcedTransformer:
         return rebuild(result, iter(new))
 
     def distance(self, results: list[np.ndarray]) -> Distance | None:
-        """How far results are from the reference's predictions, at most."""
+        """The largest distance of the results from the reference's predictions."""
         found = [self._distance(branch, row) for branch, row in self._judged(results)]
         known = [item[2] for item in found if item is not None]
         return max(known, key=lambda gap: gap.relative if gap.relative == gap.relative else np.inf, default=None)

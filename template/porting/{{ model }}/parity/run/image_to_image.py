@@ -27,7 +27,7 @@ def judge(port: Port, recording: Recording, say: Callable[[Row], None]) -> list[
     """Steps, start latents and the picture."""
     facts = recording.facts["image"]
     if not Path(facts["picture"]).is_file():
-        raise ParityError(f"{facts['picture']} is missing; run run_reference.py --image again")
+        raise ParityError(f"{facts['picture']} is missing; run {recording.made_by} again")
     if "image_path" not in inspect.signature(port.model.generate_image).parameters:
         raise ParityError(
             f"{type(port.model).__name__}.generate_image takes no image_path; add it, or leave --image out"
@@ -72,7 +72,7 @@ class _Run:
         self.port, self.recording, self.orders = port, recording, orders
         self.first: np.ndarray | None = None
         self.picture: np.ndarray | None = None
-        self.encodes = False  # a VAE that draws a sample draws other noise than that of the start
+        self.encodes = False  # a VAE that draws a sample needs noise other than that of the start
 
     def drawn(self) -> tuple[np.ndarray, np.ndarray]:
         """The latents of the first step, and the decoded picture."""

@@ -1,4 +1,4 @@
-"""Sums of many numbers in parts: MLX adds them one after the other, and loses digits that a verdict needs.
+"""Sums of many numbers in parts: MLX adds them one by one, and loses digits that a verdict needs.
 
 On the CPU, the variance of 4 million numbers (a group norm of a 1024x1024 picture) is 4e-3 off in float32.
 """

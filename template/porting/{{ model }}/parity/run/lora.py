@@ -75,7 +75,7 @@ def load_with_lora(where: str, folder: Path, sizes: dict, path: Path) -> tuple[P
 def judge(
     where: str, folder: Path, sizes: dict, recording: Recording, waivers, say: Callable[[FileResult], None]
 ) -> tuple[list[FileResult], Result]:
-    """Every file, then one call of the transformer with a LoRA loaded."""
+    """Judge every file, then one call of the transformer with a LoRA loaded."""
     files = recording.path.with_suffix("")
     port, loading = load_with_lora(where, folder, sizes, files / f"{TRAINED.name}.safetensors")
     network = loading.calls[0]["transformer"]

@@ -103,7 +103,7 @@ def _own_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        device.stop_if_lacking(error)  # raised by what was called before, which is computed now
+        device.stop_if_lacking(error)  # an earlier operation raised it, but MLX computes it only now
         raise TapError(f"{type(error).__name__}: {error}") from error
 
 

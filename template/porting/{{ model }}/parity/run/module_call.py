@@ -23,10 +23,11 @@ class Call:
     order: int
     children: list[Call] = field(default_factory=list)
     inputs: float | None = None
+    replaced: float = 0.0  # of a whole network: how far its arguments are from those that it was judged with
     output: Distance | None = None
     local: Distance | None = None
     whole: bool = True
-    wrong: bool = False  # something inside it is
+    wrong: bool = False  # something inside it is wrong
     angle: float = 0.0  # the largest angle whose sine and cosine it computes; 0 when it computes none
     rough: bool = False  # it is right, but rounding moves its result more than that of most modules
     freed: bool = False  # the waived modules inside it returned the reference's results when it was judged

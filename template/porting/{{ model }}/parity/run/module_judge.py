@@ -86,9 +86,12 @@ class ModuleJudge(Sink):
         call = self._stack[-1] if self._stack else None
         if call is None or not call.event:
             return
-        number = f"#{len(call.attention)}" if call.attention else ""
-        found = attention_calls.compared(self.recorded, f"{call.event}.sdpa{number}", query, key, value, scale, result)
-        call.attention.append(found)
+        call.attention.append(self._attention(call, len(call.attention), query, key, value, scale, result))
+
+    def compare_attention(self, call: Call, number: int, query, key, value, scale: float, result) -> dict:
+        """The comparison of a call's attention in another run of the call alone."""
+        with self.run.state.at(call.moment):
+            return self._attention(call, number, query, key, value, scale, result)
 
     def measure(self, call: Call, results: list[np.ndarray]) -> Distance | None:
         """How far other results of a call are from the reference's, after the run."""
@@ -100,8 +103,12 @@ class ModuleJudge(Sink):
         with self.run.state.at(call.moment):
             return self.recorded.get(name)
 
+    def _attention(self, call: Call, number: int, query, key, value, scale: float, result) -> dict:
+        event = f"{call.event}.sdpa#{number}" if number else f"{call.event}.sdpa"
+        return attention_calls.compared(self.recorded, event, query, key, value, scale, result)
+
     def _measure(self, call: Call, module, args: tuple, kwargs: dict, result) -> list[np.ndarray]:
-        """What the call shows as it ran. Returns its results."""
+        """Judge the call as it ran. Returns its results."""
         results = [to_numpy(array) for array in arrays(result)]
         call.size = max((one.size for one in results), default=0)
         if isinstance(module, CHANNELS_LAST):
@@ -135,12 +142,14 @@ class ModuleJudge(Sink):
                 call.local, call.own = local, own
                 call.replay = replay_of(again, new_args, new_kwargs)
         if call.local and call.output and call.local.relative > PASSED_ON * call.output.relative:
-            call.local = call.output  # alone it did something else: as it ran, it was nearer than its own error allows
+            call.local = call.output  # by itself it behaved differently: in the run it was closer than that allows
         rounds = bool(call.own) and (call.inputs is not None or not call.leaf) and all(map(is_half, call.own))
         call.short = rounds or call.short or any(child.short for child in call.children)
 
     def _without_known_errors(self, call: Call, again: Callable) -> Callable:
-        """``again`` with the reference's results for the modules inside that are waived, or off by what they may be."""
+        """``again`` with the reference's results for the modules inside that are waived or as wrong as their waivers
+        allow.
+        """
         inside = [one for child in call.children for one in child.walk()]
         times = Counter(one.path for one in inside)
         waived = {id(one) for one in inside if self._is_waived(one)}
@@ -244,13 +253,15 @@ def _is_scalar(array: mx.array) -> bool:
 
 
 def largest_angle(module, args: tuple, kwargs: dict, result) -> float:
-    """The largest angle of a module without weights that returns sines and cosines of a timestep or of positions; else 0."""
+    """The largest angle of a module without weights that returns sines and cosines of a timestep or of positions; else
+    0.
+    """
     given = [array for array in arrays((args, kwargs)) if array.size and array.dtype != mx.bool_]
     made = [array for array in arrays(result) if array.size]
     if not given or not made or module.parameters():
         return 0.0
     if all(array.size <= FEW for array in given):
         return TIMESTEP if len(made) == 1 and made[0].size > 8 * given[0].size else 0.0
-    whole = all(bool(mx.all(array == mx.round(array))) for array in given)  # positions, as no activation is given
+    whole = all(bool(mx.all(array == mx.round(array))) for array in given)  # positions: no activation is given
     waves = whole and all(float(mx.abs(array).max()) <= 1.0 for array in made)
     return max(float(mx.abs(array).max()) for array in given) if waves else 0.0

@@ -37,12 +37,24 @@ def reference_inputs(recorded: RecordedCalls, call: Call, args: tuple, kwargs: d
     own = list(arrays((args, kwargs)))
     call.inputs = 0.0
     options = [_options(recorded, call, array, names, taken, own) for array in own]
+    if call.root:
+        call.replaced = max((_moved(array, choice[0]) for array, choice in zip(own, options, strict=True)), default=0.0)
     if not any(mx.issubdtype(array.dtype, mx.floating) for array in own):
         call.inputs = None  # only token ids or positions
     elif not taken:
         return
     for values in _choices(options):
         yield rebuild((args, kwargs), iter(values))
+
+
+def _moved(array: mx.array, new: mx.array) -> float:
+    """The relative change when ``new`` replaces an argument; infinite for another mask, or other ids."""
+    if new is array:
+        return 0.0
+    one, other = to_numpy(new), to_numpy(array)
+    if one.dtype.kind == "f" and not masks.is_mask(one):
+        return distance(one, other).relative
+    return float("inf") if (one != other).any() else 0.0
 
 
 def run_alone(again: Callable, args: tuple, kwargs: dict) -> tuple[list[np.ndarray], bool]:
@@ -55,7 +67,10 @@ def run_alone(again: Callable, args: tuple, kwargs: dict) -> tuple[list[np.ndarr
 def in_float32(
     again: Callable, args: tuple, kwargs: dict, exact: list[tuple[mx.array, mx.array]]
 ) -> tuple[list[np.ndarray], bool]:
-    """What a call computes from float32 arguments, and whether it casts to a short type. ``exact``: unrounded arguments."""
+    """What a call computes from float32 arguments, and whether it casts to a short type.
+
+    ``exact``: unrounded arguments.
+    """
     wide = {id(given): values for given, values in exact}
     new = [wide.get(id(array), _widened(array)) for array in arrays((args, kwargs))]
     return run_alone(again, *rebuild((args, kwargs), iter(new)))
@@ -71,7 +86,10 @@ def replay_of(again: Callable, args: tuple, kwargs: dict) -> Callable[[], list[n
 
 
 def with_results(again: Callable, known: list[tuple[nn.Module, mx.array, float]]) -> Callable:
-    """``again``, in which some modules return a known result. With each: the error that the module makes by itself."""
+    """A version of ``again`` in which some modules return a known result.
+
+    ``known`` also has the error that each module makes by itself.
+    """
     results = {id(module): (result, error) for module, result, error in known}
 
     def run(*args, **kwargs):
@@ -96,7 +114,9 @@ def _returning(original: Callable, results: dict[int, tuple[mx.array, float]]) -
 
 
 def _is_nearly(own, result: mx.array, error: float) -> bool:
-    """Whether a module's own result is about as far off as it was alone: else it got a wrong input, which must show."""
+    """Whether a module's result in the run is about as far off as by itself: if not, it got a wrong input, which must
+    be reported.
+    """
     made = list(arrays(own))
     same = len(made) == 1 and made[0].shape == result.shape
     most = max(2 * error, min(NEAR, GIVEN * error))
@@ -106,7 +126,10 @@ def _is_nearly(own, result: mx.array, error: float) -> bool:
 def _options(
     recorded: RecordedCalls, call: Call, array: mx.array, names: list[str], taken: set[str], given: list[mx.array]
 ) -> list[mx.array]:
-    """What to try instead of one of the arguments ``given``, the best first. ``taken``: recorded inputs used so far."""
+    """The values to try instead of one of the arguments ``given``, the best first.
+
+    ``taken``: recorded inputs used so far.
+    """
     mask = masks.nearest(map(recorded.get, names), to_numpy(array))
     if mask is not None:  # two correct masks may differ in padding, so the port's own is tried, too
         return [mx.array(mask).astype(array.dtype), *([array] if (mask != to_numpy(array)).any() else [])]
@@ -171,7 +194,8 @@ def _long(values: np.ndarray) -> tuple[int, ...]:
 def _find(
     recorded: RecordedCalls, own: np.ndarray, free: list[str]
 ) -> tuple[tuple[str, ...], np.ndarray, float] | None:
-    """The reference's input for one of the port's arrays: its names, its values as the port has them, and the distance."""
+    """The reference's input for one of the port's arrays: its names, its values as the port has them, and the distance.
+    """
     found = []
     for name in free:
         reference = recorded.get(name)

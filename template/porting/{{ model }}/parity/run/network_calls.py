@@ -1,4 +1,4 @@
-"""Which calls of the port's networks are computed, replaced or answered from memory while a run is attached."""
+"""Decide which calls of the port's networks are computed, replaced or answered from memory while a run is attached."""
 
 from __future__ import annotations
 

@@ -29,12 +29,13 @@ class PortOrders:
     """How the port's numbers correspond to the reference's.
 
     ``noise`` maps what the port draws to what the reference draws; ``loop`` is the order of the port's latents in the
-    reference's; ``inputs`` has, for each transformer, the place of the latents among its arrays and the order of one row,
-    ``outputs`` the order of one row of its result; ``branches`` the place of the reference's prediction, or None, by
-    transformer, call and row. ``conditions`` has, for each transformer, its arrays with encoded images in them, and
+    reference's; ``inputs`` has, for each transformer, the place of the latents among its arrays and the order of one
+    row, ``outputs`` the order of one row of its result; ``branches`` the place of the reference's prediction, or None,
+    by transformer, call and row. ``conditions`` has, for each transformer, its arrays with encoded images in them, and
     which latent of the VAE each number is; ``first`` all arrays of its first call. ``notes`` say what could not be
     found. ``other`` is the reference's own order where the port's rows have its shape: an unpacking that is wrong looks
-    like another order.
+    like another order. ``by_noise``: what both sides draw decided the order; if the other one is right, the port packs
+    its noise in a wrong order.
     """
 
     noise: np.ndarray | None = None
@@ -47,6 +48,7 @@ class PortOrders:
     first: dict[str, list[np.ndarray]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     other: PortOrders | None = None
+    by_noise: bool = False
 
 
 def find_orders(port: Port, recording: Recording, calls: ReferenceCalls, memo: Memo) -> PortOrders:
@@ -70,7 +72,7 @@ def find_orders(port: Port, recording: Recording, calls: ReferenceCalls, memo: M
     theirs = Order(recording.get("layout/noise/out/0"))
     same = np.arange(size).reshape(theirs.ids.shape)
     if loop.ids.shape == same.shape and not np.array_equal(loop.ids, same):
-        result.other = PortOrders(branches=result.branches, conditions=result.conditions)
+        result.other = PortOrders(branches=result.branches, conditions=result.conditions, by_noise=result.by_noise)
         _complete(result.other, Order(same, loop.factor), found["sample"], given, probe, calls, theirs)
     _complete(result, loop, found["sample"], given, probe, calls, theirs)
     return result
@@ -122,6 +124,7 @@ def _link(
         return None
     by_noise = [sample.after(links).after(theirs.inverse(size)) for links in latent_orders.axis_links(drawn, shape)]
     unsure = not by_noise or any(_moves_channels(links, drawn) for links in latent_orders.axis_links(drawn, shape)[1:])
+    result.by_noise = not unsure
     by_vae = _by_vae(probe, sample, recording, size) if unsure else None
     if by_vae is not None:
         same = [order for order in by_noise if np.array_equal(order.ids, by_vae.ids)]
@@ -129,7 +132,7 @@ def _link(
     elif by_noise:
         chosen = by_noise[0]
         if unsure:
-            result.notes.append(f"the noise {list(shape)} has equal axes; a --size that has none tells them apart")
+            result.notes.append(f"the noise {list(shape)} has axes of equal length; choose a --size without equal ones")
     else:
         result.notes.append(
             f"the port draws its noise as {list(shape)}, the reference as {list(drawn)}, and the port's VAE does not tell "
@@ -177,7 +180,7 @@ def _paired(probe: PortProbe, given: dict[str, Order], calls: ReferenceCalls, si
     for (component, call), values in probe.given.items():
         latents = next((n for n in range(len(values)) if f"{component}/{call}/{n}" in given), None)
         count = len(latent_orders.rows_of(given[f"{component}/{call}/{latents}"], size)) if latents is not None else 1
-        if count == 1 and latents is not None:  # or the transformer itself repeats its latents per prompt
+        if count == 1 and latents is not None:  # alternatively, the transformer itself repeats its latents per prompt
             count = _rows_made(values[latents], probe.outputs.get((component, call)))
         prompts = [array for n, array in enumerate(values) if n != latents and is_prompt(array)]
         for row in range(count):
@@ -204,7 +207,7 @@ def _add_outputs(result: PortOrders, probe: PortProbe, calls: ReferenceCalls) ->
     if not shapes or probe.stubbed:
         return
     sent = _sent_back(probe, shapes, result, calls)
-    # The port's loop first, then the reference's.
+    # Map to the port's loop first, then to the reference's.
     result.outputs = {name: own.after(result.loop.ids.reshape(-1)) for name, own in sent.items()}
     result.sign = 1.0 if sum(own.factor for own in sent.values()) >= 0 else -1.0
 
@@ -299,7 +302,7 @@ class PortProbe(Sink):
             patches.undo()
 
     def _replace_calls(self, patches: Patches) -> None:
-        """Give the run the probe's numbers, and note what it computes from them."""
+        """Feed the probe's numbers to the run, and record what it computes from them."""
         patches.set(mx.random, "normal", self._drawing(mx.random.normal))
         for kind in scheduler_classes():
             if "step" in vars(kind):

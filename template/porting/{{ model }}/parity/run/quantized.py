@@ -1,4 +1,6 @@
-"""Load the port a second time, quantized, and compare both: stage by stage with the reference, layer by layer with each other."""
+"""Load the port a second time, quantized, and compare both: stage by stage with the reference, layer by layer with each
+other.
+"""
 
 from __future__ import annotations
 

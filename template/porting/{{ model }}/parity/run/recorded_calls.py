@@ -86,7 +86,7 @@ class RecordedCalls:
         return min((distance(reference, item) for item in moved), key=lambda item: item.relative, default=None)
 
     def _as_recorded(self, names: list[str], results: list[np.ndarray]) -> list[np.ndarray]:
-        """Results joined along the last axis where the reference has one tensor and splits it later."""
+        """Join results along the last axis if the reference has one tensor and splits it later."""
         if len(names) != 1 or len(results) < 2 or any(one.shape[:-1] != results[0].shape[:-1] for one in results):
             return results
         whole = np.concatenate(results, axis=-1)

@@ -21,13 +21,13 @@ ROOM = 4 << 30  # bytes besides the parameters; above this, MLX waits for what i
 
 
 class Residents:
-    """``build`` makes the same model again, without reading any weights; ``dtype`` is that of the run."""
+    """``build`` creates the same model again without reading any weights; ``dtype`` is that of the run."""
 
     def __init__(self, model: nn.Module, build: Callable[[], nn.Module], dtype: mx.Dtype):
         self.model, self.dtype = model, dtype
         self._build = build
         self._unread: dict[str, list[dict]] = {}  # unread parameters, by component
-        self._read: list[str] = []  # those in memory, the last used one last
+        self._read: list[str] = []  # components in memory, the most recently used one last
         if dtype == mx.float32:
             for part in components(model).values():
                 part.update(widened(part.parameters()))

@@ -45,7 +45,7 @@ class RunState:
 
     @property
     def dtype(self) -> mx.Dtype:
-        """That of the run."""
+        """The dtype of the run."""
         from mflux.models.common.config.model_config import ModelConfig
 
         return ModelConfig.precision
@@ -57,7 +57,7 @@ class RunState:
 
     @contextlib.contextmanager
     def at(self, moment: tuple[list[Branch | None], int]) -> Iterator[None]:
-        """Go back to an earlier moment inside this context."""
+        """Return to an earlier moment inside this context."""
         before = self.moment
         self.branches, self.step = moment
         try:
@@ -71,17 +71,17 @@ class RunState:
         return mx.float32 if self.dtype == mx.float32 else dtype
 
     def compare(self, name: str, reference: np.ndarray, own: np.ndarray) -> None:
-        """Note how far a tensor is from the reference's of the same shape."""
+        """Record how far a tensor is from the reference's of the same shape."""
         self.trace.seen.append(Comparison(name, reference, own, distance(reference, own)))
 
     def other_shape(self, label: str, reference: np.ndarray, own: np.ndarray) -> None:
-        """Note that a tensor cannot be compared, with both shapes."""
+        """Record both shapes of a tensor that cannot be compared."""
         self.not_comparable(
             label, reference, own, f"{label} is {list(own.shape)}; the reference's is {list(reference.shape)}"
         )
 
     def not_comparable(self, label: str, reference: np.ndarray, own: np.ndarray, note: str) -> None:
-        """Note that a tensor cannot be compared, and why."""
+        """Record why a tensor cannot be compared."""
         self.trace.notes.append(note)
         self.trace.seen.append(Comparison(label, reference, own, UNKNOWN, aligned=False))
 

@@ -1,4 +1,4 @@
-"""Watch mflux's trainer draw timesteps and weigh losses with the port's adapter; the transformer is left out."""
+"""Watch mflux's trainer draw timesteps and weight losses with the port's adapter; the transformer is left out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ DRAWS = 1000
 
 
 def rows(adapter, spec: SimpleNamespace, item, schemes: dict, waivers: Waivers) -> list[Row]:
-    """A row for the timesteps and one for the weights. ``item``: a data item of the trainer; ``spec``: the training file.
+    """A row for the timesteps and one for the weights.
+
+    ``item``: a data item of the trainer; ``spec``: the training file.
 
     ``schemes``: what the recording has of the reference's; ``waivers`` names those that the model was trained with.
     """
@@ -30,7 +32,8 @@ def rows(adapter, spec: SimpleNamespace, item, schemes: dict, waivers: Waivers) 
 
 
 class _Watched:
-    """What the trainer asks the adapter for: ``steps``, their ``sigmas``, and the loss of each over its plain square."""
+    """What the trainer asks the adapter for: ``steps``, their ``sigmas``, and the loss of each over its plain square.
+    """
 
     def __init__(self, adapter, spec: SimpleNamespace, item):
         from mflux.models.common.training.dataset.batch import Batch

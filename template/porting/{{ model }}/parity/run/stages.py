@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mlx.core as mx
 import numpy as np
@@ -33,7 +33,6 @@ from parity.run.strips import convolutions_in_strips
 
 VAE_DECODE, VAE_ENCODE, TRANSFORMER, GUIDANCE = "vae_decode", "vae_encode", "transformer", "guidance"
 SCHEDULER, DENOISE, TEXT_ENCODER, END_TO_END = "scheduler", "loop", "text_encoder", "end_to_end"
-MISPLACED = 0.1  # latents in another order give a transformer's output that has nothing in common with the right one
 COMPONENTS = {
     VAE_DECODE: ("vae",), VAE_ENCODE: ("vae",), TRANSFORMER: ("transformer",), GUIDANCE: (), SCHEDULER: (),
     DENOISE: ("transformer",), END_TO_END: ("vae", "transformer", "text_encoder"),
@@ -71,7 +70,7 @@ class Result:
 
     @property
     def line(self) -> str:
-        """As it is printed."""
+        """The stage as it is printed."""
         figures = f"relL2 {self.relative:.2e}  limit {self.limit:.1e}  max {self.largest:.1e}" if self.tensor else ""
         return f"{self.stage:<14} {self.status:<10} {figures:<48} {self.note}".rstrip()
 
@@ -98,7 +97,7 @@ def _part(item: Comparison, mask: np.ndarray) -> Comparison:
 
 
 def short(text: str) -> str:
-    """The first sentence, or part of it."""
+    """The first sentence, shortened if necessary."""
     return text if len(text) <= 120 else f"{text[:117].rstrip()}..."
 
 
@@ -121,6 +120,7 @@ class Judge:
         self.reference = ReferenceCalls(recording)
         self.progress = progress or Progress("port", mx.get_peak_memory)
         self._orders: port_latent_orders.PortOrders | None = None
+        self.packs_noise_wrongly = False
         self._memo = Memo(mx.array, numbers)
 
     @property
@@ -142,6 +142,8 @@ class Judge:
             trace = self._run(LOOP)
             if any(not item.aligned for item in trace.of("prompt/")):  # it ran on the port's own prompt
                 return Result(stage, NOT_RUN, note="; ".join(dict.fromkeys(trace.notes)))
+            if self.packs_noise_wrongly:
+                return Result(stage, FAIL, note="the noise is packed in another order than the rows of the transformer")
             # In the forced run, each step gets the reference's values: any other error is the loop's.
             trace.seen += self._forced.of(f"{LATENTS}/") if self._forced and not trace.failure else []
             return self._worst(stage, trace, "loop/", f"{LATENTS}/")
@@ -162,7 +164,7 @@ class Judge:
         """The forced run, made once."""
         if self._forced is None:
             trace = self._without_failures()
-            if self.orders.other and self._off(trace) > MISPLACED:
+            if self.orders.other and self._is_off(trace):
                 trace = self._in_the_references_order(trace)
             self._forced = self.trace = trace
         return self._forced
@@ -173,15 +175,21 @@ class Judge:
         self._orders, self.calls = self.orders.other, []
         again = self._without_failures()
         if self._off(again) < self._off(trace) / 2:
+            self.packs_noise_wrongly = self.orders.by_noise
             return again
         self._orders, self.calls, self.watch = before
         return trace
 
+    def _predictions(self, trace: RunTrace) -> list[Comparison]:
+        named = [item for name in self.recording.facts["denoisers"] for item in trace.of(f"{name}.")]
+        return trace.of(FLOAT32) or named
+
+    def _is_off(self, trace: RunTrace) -> bool:
+        seen = self._predictions(trace)
+        return any(item.distance.relative > self.limits.of_stage(TRANSFORMER, item.name) for item in seen)
+
     def _off(self, trace: RunTrace) -> float:
-        seen = trace.of(FLOAT32) or [
-            item for name in self.recording.facts["denoisers"] for item in trace.of(f"{name}.")
-        ]
-        return max((item.distance.relative for item in seen), default=0.0)
+        return max((item.distance.relative for item in self._predictions(trace)), default=0.0)
 
     def _without_failures(self) -> RunTrace:
         """The forced run. If a stage raises, the run is repeated with a stand-in for that stage."""
@@ -213,7 +221,7 @@ class Judge:
         what = {FORCED: "each stage alone", LOOP: "the loop", FREE: "the whole run"}[force]
         return ForcedRun(
             self.port, self.recording, force, self.reference, self.orders, self._memo, steps,
-            progress=lambda text: self.progress(f"{what}: {text}"), unsteady=self.limits.is_unsteady,
+            progress=lambda text: self.progress(f"{what}: {text}"), in_float32=self.limits.dtype == "bfloat16",
         )  # fmt: skip
 
     @contextlib.contextmanager
@@ -265,7 +273,7 @@ class Judge:
         if not gaps:
             return ""
         repeated = any(item.name.startswith(FLOAT32) for item in seen)
-        how = "so the port's is also judged in float32" if repeated else "so this limit shows little"
+        how = "so the port's is also judged in float32" if repeated else "so this limit excludes little"
         return f"the reference's own bfloat16 run is {max(gaps):.1e} off, {how}"
 
     def _prompts_of(self, stage: str, trace: RunTrace) -> list[Comparison]:
@@ -306,14 +314,22 @@ class Judge:
         return bool(good) and all(any(_same(item.reference, values) for item in good) for values in known)
 
     def _guidance(self, trace: RunTrace) -> Result:
-        result = self._worst(GUIDANCE, trace, "guidance/")
+        result = self._worst_of(GUIDANCE, trace, [self._combined(item) for item in trace.of("guidance/")])
         if result.status == FAIL and result.worst is not None:
             result.note = self._formula(result) or result.note
         return result
 
+    def _combined(self, item: Comparison) -> Comparison:
+        """The comparison of a guided prediction, which may have been made from rounded ones."""
+        outputs = [self.reference.output(branch) for branch in self.reference.branches(_step_of(item.name))]
+        if len(outputs) < 2 or any(one is None for one in outputs) or not item.aligned:
+            return item
+        short = self.limits.dtype == "bfloat16"
+        return replace(item, distance=guidance_formula.distance_of(outputs, item.reference, item.own, short))
+
     def _formula(self, result: Result) -> str:
         """Which guidance formula the port computes, and which one the reference computes."""
-        step = int(result.tensor.split("/")[1].split(".")[1])
+        step = _step_of(result.tensor)
         branches = self.reference.branches(step)
         own = len([place for (_, _, row), place in self.orders.branches.items()])
         if len(branches) != own and len(branches) > 1:
@@ -362,6 +378,10 @@ class Judge:
             run.within = VAE_ENCODE
             with self._watched(run), MlxTaps(self.port.model, run.sink).attached():
                 return to_numpy(vae.encode(image))
+
+
+def _step_of(name: str) -> int:
+    return int(name.split("/")[1].split(".")[1])  # guidance/scheduler.STEP/in/0
 
 
 def _dtype(module) -> mx.Dtype:

@@ -1,4 +1,5 @@
-"""Convolutions of large pictures in strips of rows: on some devices a whole one takes ten times the picture's memory."""
+"""Convolutions of large pictures in strips of rows: on some devices a whole one takes ten times the picture's memory.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import mlx.core as mx
 
 from parity.run.patches import Patches
 
-MOST = 1 << 25  # numbers that go into one convolution: 128 MB in float32
+MOST = 1 << 25  # numbers in one convolution: 128 MB in float32
 ROWS = -3  # the axis of a picture's rows: (N, H, W, C), or (N, D, H, W, C) of a video
 
 

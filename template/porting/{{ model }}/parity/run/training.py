@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import itertools
 import random
 import sys
 import tempfile
@@ -177,7 +178,7 @@ class Training:
         return compare.data(self.recording, self.loop.to_source(to_numpy(self.drawn), size))
 
     def schemes(self, waivers: Waivers) -> list[Row]:
-        """How timesteps are drawn and losses weighed, compared with diffusers' schemes."""
+        """How timesteps are drawn and losses weighted, compared with diffusers' schemes."""
         return sampling.rows(self.adapter, self.spec, self._item(), self.facts["schemes"], waivers)
 
     def _item(self):
@@ -193,9 +194,7 @@ class Training:
 
         batch = Batch([self._item()], random.Random(0))
         patches = Patches()
-        patches.set(
-            mx.random, "normal", lambda shape=(), dtype=mx.float32, **rest: self.noise.reshape(shape).astype(dtype)
-        )
+        patches.set(mx.random, "normal", self._normal(mx.random.normal))
         self._force_sigmas()
 
         def loss(batch):
@@ -211,6 +210,19 @@ class Training:
             return float(value), {path: mx.zeros_like(array) for path, array in shapes.items()} | _factors(gradients)
         finally:
             patches.undo()
+
+    def _normal(self, original: Callable) -> Callable:
+        """The recording's noise the first time it is drawn; noise that is drawn again differs, as it would in training."""
+        draws = itertools.count()
+
+        def normal(shape=(), dtype=mx.float32, **rest):
+            if int(np.prod(shape, dtype=np.int64)) != self.noise.size:
+                return original(shape, dtype=dtype, **rest)
+            number = next(draws)
+            noise = mx.roll(self.noise.reshape(-1), number)
+            return noise.reshape(shape).astype(dtype)
+
+        return normal
 
     def updates(self) -> dict[str, mx.array]:
         """How far a few optimizer steps move each matrix."""
