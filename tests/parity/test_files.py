@@ -60,7 +60,7 @@ class Failing:
     [
         (OSError(28, "No space left on device", "/x/a"), "cannot use /x/a: No space left on device; free space on"),
         (ValueError("I/O error: No space left on device (os error 28)"), "(os error 28); free space on this disk"),
-        (RuntimeError("[malloc] Unable to allocate 9 bytes."), "Unable to allocate 9 bytes.; --dtype bfloat16 takes"),
+        (RuntimeError("[malloc] Unable to allocate 9 bytes."), "Unable to allocate 9 bytes; --dtype bfloat16 halves"),
         (FileNotFoundError(2, "No such file", "/x/a"), "cannot use /x/a: No such file; check that it exists"),
     ],
 )

@@ -46,7 +46,7 @@ def run(main: Callable[[], int]) -> None:
         cure = FREE if FULL.search(str(error)) else devices.LESS if devices.out_of_memory(error) else ""
         if not cure:
             raise
-        print(f"parity: {_line(error)}; {cure}", file=sys.stderr)
+        print(f"parity: {_line(error).rstrip('.')}; {cure}", file=sys.stderr)
         code = 2
     sys.exit(code)
 
