@@ -93,6 +93,8 @@ RECORDINGS = [
 ]  # fmt: skip
 # Case, file, its bytes, words in the error line.
 FILES = [
+    ("no calibration", GAPS, None, "reference.gaps.json is not of the run that wrote reference.safetensors, which was interrupted"),
+    ("another run's calibration", GAPS, b'{"run": "s", "gaps": {"a": 0.5}}', "run run_reference.py again"),
     ("a calibration that is not JSON", GAPS, b"{", "is not a calibration; run run_reference.py again"),
     ("a calibration that is a list", GAPS, b"[]", "is not a calibration; run run_reference.py again"),
     ("a calibration without gaps", GAPS, b'{"run": "r"}', "is not a calibration; run run_reference.py again"),
@@ -142,6 +144,7 @@ ARGUMENTS = [
     ("a claim without its recording", (MFLUX, "--training"), "training.safetensors is missing; run `uv run porting/nova/run_reference.py --training` first"),
     ("another prompt", (MFLUX, "--prompt", "b"), "the reference ran with prompt 'a fox', not 'b'"),
     ("another size", (MFLUX, "--size", "128"), "the reference ran with width 64, not 128"),
+    ("an unknown device", (MFLUX, "--device", "foo"), "argument --device: invalid choice: 'foo'"),
     ("other steps", (MFLUX, "--steps", "3"), "the reference ran with steps 2, not 3"),
     ("a recording that is a folder", (MFLUX, "--reference", "/"), "/ is missing; run run_reference.py first"),
     ("a checkpoint that is a file", (MFLUX, "--model", "/etc/hostname"), "/etc/hostname is not a folder"),
@@ -171,7 +174,8 @@ def answers(tmp_path_factory, built) -> list:
     (home / REFERENCE).parent.mkdir(exist_ok=True)
     (home / REFERENCE).write_bytes(recording(home, {}))
     cases = [({REFERENCE: recording(home, change)}, (MFLUX,)) for _, change, _ in RECORDINGS]
-    cases += [({name: data}, (MFLUX,)) for _, name, data, _ in FILES]
+    calibrated = recording(home, facts(calibrated=True))
+    cases += [({REFERENCE: calibrated, name: data}, (MFLUX,)) for _, name, data, _ in FILES]
     cases += [({}, argv) for _, argv, _ in ARGUMENTS]
     cases += [({}, (MFLUX,))]
     asked = [

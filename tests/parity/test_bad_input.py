@@ -97,8 +97,9 @@ def test_an_operation_that_the_device_lacks(stages, script, port):
 
 
 def test_missing_device(stages, script, port):
-    done = script(stages, "run_reference.py", "--model", stages / "artifacts/tiny", "--device", "tpu")
-    _refused(done, "--device tpu cannot be used")
+    for name in ("tpu", "meta"):  # the second one exists, and computes nothing
+        done = script(stages, "run_reference.py", "--model", stages / "artifacts/tiny", "--device", name)
+        _refused(done, f"--device {name} cannot be used", "leave it out, or type ")
 
 
 def test_waivers_without_a_reason(stages, script, port):

@@ -44,6 +44,12 @@ def test_the_port_keeps_one_large_component_in_memory(twin, script):
     assert done.returncode == 0 and done.stdout.strip() == "right", done.stderr
 
 
+def test_networks_are_read_tensor_by_tensor(twin, script):
+    home = twin("z_image")
+    done = script(home, HERE / "check_reading.py", home)
+    assert done.returncode == 0 and done.stdout.strip() == "right", done.stderr
+
+
 def test_loading_networks_one_at_a_time_gives_the_same_recording(reference, script):
     home, said = reference
     one, kept = (home / "artifacts" / f"{name}.safetensors" for name in ("reference", "kept"))

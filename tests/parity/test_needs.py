@@ -31,6 +31,47 @@ def test_another_error_is_not_blamed_on_the_device(message):
     assert devices.lacking(NotImplementedError(message)) == ""
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at alloc.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 40.00 GB). Tried to allocate 10.00 GB on shared pool."),
+        RuntimeError(
+            "[metal::malloc] Attempting to allocate 9 bytes which is greater than the maximum allowed buffer size"
+        ),
+        RuntimeError("[malloc] Unable to allocate 2147483648 bytes."),
+        MemoryError("Unable to allocate 16.0 GiB for an array"),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_is_no_error_of_the_port(error):
+    from parity import devices
+
+    with pytest.raises(devices.DeviceError, match="^MLX on gpu has too little memory ") as found:
+        devices.stop_if_lacking(error, "MLX on gpu")
+    assert str(found.value).endswith(devices.LESS)
+
+
+def test_a_recording_that_does_not_fit_on_its_disk_is_told_what_takes_less(tmp_path):
+    from parity import needs
+
+    path = tmp_path / "not made yet" / "modules.safetensors"
+    assert needs.lacking_disk(1, path) == ""
+    assert needs.lacking_disk(1e18, path).endswith("GB left: --blocks and --module take less")
+
+
+def test_a_container_may_have_less_memory_than_the_machine(tmp_path):
+    from parity import needs
+
+    limit = tmp_path / "memory.max"
+    whole = needs.machine(limit)
+    limit.write_text("max\n")
+    assert needs.machine(limit) == whole
+    limit.write_text("4000\n")
+    assert needs.machine(limit) == min(whole, 4000)
+
+
 def test_run_that_needs_too_much_memory_suggests_options():
     from parity import needs
 

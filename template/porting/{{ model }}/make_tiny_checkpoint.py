@@ -18,6 +18,7 @@ from pathlib import Path
 
 from parity.answers import load_answers
 from parity.errors import Arguments, ParityError, run
+from parity.files import replaced
 from parity.record import components, shrink
 from parity.record.stored_names import write_index, write_stored_names
 from parity.record.toy_tokenizer import IDS, has_tokenizer, write_tokenizer
@@ -45,14 +46,8 @@ def main() -> int:
     configs = tiny_configs(
         folder, parts, _overrides(args.override), args.real_tokenizer, {"vae": answers.vae, **answers.kinds}
     )
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with replaced(target) as part:
         write_twin(folder, part, parts, configs, args.seed, args.real_tokenizer)
-        shutil.rmtree(target, ignore_errors=True)
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     print(f"{target}: a tiny twin of {pipeline}")
     return 0
 

@@ -128,10 +128,9 @@ def _recording(path: Path, command: str = "run_reference.py"):
 
 def _limits(args: argparse.Namespace, recording):
     from parity.compare.limits import Limits
-    from parity.record.calibration import read_calibration
+    from parity.record.calibration import gaps_of
 
-    gaps = read_calibration(recording.path.with_suffix(".gaps.json"), recording.facts["run"])
-    return Limits(args.dtype, gaps)
+    return Limits(args.dtype, gaps_of(recording))
 
 
 def _judge_claim(claim: str, args: argparse.Namespace, answers: Answers) -> int:
@@ -203,10 +202,10 @@ def _blocks(answers: Answers, stages: Path) -> Path:
     """A recording of all blocks in the run of ``stages``: the existing one, or a new one."""
     from parity.explain import search
 
-    blocks, same = answers.artifacts / "blocks.safetensors", search.settings(_recording(stages).facts)
-    if blocks.is_file() and search.settings(_recording(blocks).facts) == same:
+    blocks, facts = answers.artifacts / "blocks.safetensors", _recording(stages).facts
+    if search.is_of_run(blocks, facts):
         return blocks
-    return search.run_reference(answers, ["--blocks", *same], blocks)
+    return search.run_reference(answers, ["--blocks", *search.settings(facts)], blocks)
 
 
 def _print_findings(found, facts: dict) -> None:

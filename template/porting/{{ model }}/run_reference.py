@@ -29,16 +29,19 @@ def main() -> int:
     args = _arguments()
     answers = load_answers()
     components.allow_custom_code(args.custom_code)
-    repo = answers.hf_repo if args.edit is None else answers.edit_repo
-    folder = components.resolve(args.model or repo, weights=not args.estimate)
+    repo = args.model or (answers.hf_repo if args.edit is None else answers.edit_repo)
+    folder = components.resolve(repo)
+    device = _device(args.device)  # before the weights are downloaded
+    folder = folder if args.estimate else components.resolve(repo, weights=True)
     from parity.record import estimate, precision, reference, torch_taps, usual_prompt
 
     precision.use_float32()
-    plan = _plan(args, answers, folder, torch_taps, reference)
+    plan = _plan(args, answers, folder, device)
     claim = _kind(args) or ("edit" if plan.images else "")
+    path = _path(args, answers, plan.level == torch_taps.STAGES)
     timings, key = Timings(answers.artifacts), " ".join(filter(None, ("reference", claim, plan.timed)))
     if plan.level != torch_taps.STAGES or args.estimate or estimate.is_large(plan):
-        print(estimate.sentence(plan, timings.sentence(key, plan.steps), claim))
+        print(estimate.sentence(plan, path, timings.sentence(key, plan.steps), claim))
     if args.estimate:
         return 0
     _say(precision.warning(plan.device) if plan.dtype == "float32" else "")
@@ -47,7 +50,7 @@ def main() -> int:
     if args.prompt is None:
         plan = replace(plan, prompt=usual_prompt.usual_prompt(type(loaded.pipe)))
     _verify_module(plan.only, torch_taps.classes(loaded.pipe))
-    RECORDS[_kind(args)](loaded, plan, _path(args, answers, plan.level == torch_taps.STAGES), args)
+    RECORDS[_kind(args)](loaded, plan, path, args)
     timings.keep(key, loaded.progress, plan.steps)
     print(f"the reference took {loaded.progress.figures()}")
     return 0
@@ -115,8 +118,12 @@ def _say(line: str) -> None:
         print(line)
 
 
-def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, reference):
-    from parity.record import sizes
+def _plan(args: argparse.Namespace, answers: Answers, folder: Path, device: str):
+    from parity.record import (
+        reference,
+        sizes,
+        torch_taps as taps,
+    )
 
     if args.edit is not None and _kind(args):
         raise ParityError(f"--edit and --{_kind(args)} are two recordings; give one of them")
@@ -138,7 +145,7 @@ def _plan(args: argparse.Namespace, answers: Answers, folder: Path, taps, refere
         steps=_steps(args.steps, answers.steps),
         guidance=guidance,
         dtype=args.dtype,
-        device=_device(args.device),
+        device=device,
         level=level,
         only=args.module or "",
         all_steps=args.all_steps,
@@ -187,16 +194,18 @@ def _steps(asked: int | None, usual: int) -> int:
 def _device(asked: str | None) -> str:
     import torch
 
-    if asked:
-        try:
-            torch.empty(0, device=asked)
-        except Exception as error:  # noqa: BLE001 - each kind of device has its own error
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
-            raise ParityError(f"--device {asked} cannot be used ({reason}); leave it out, or type cpu") from None
-        return asked
-    if torch.backends.mps.is_available():
-        return "mps"
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    found = {"mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available(), "cpu": True}
+    usable = [name for name, here in found.items() if here]
+    if asked is None:
+        return usable[0]
+    try:
+        torch.ones(1, device=asked).item()  # the device "meta" makes numbers but does not compute
+    except Exception as error:  # noqa: BLE001 - each kind of device has its own error
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise ParityError(
+            f"--device {asked} cannot be used ({reason}); leave it out, or type {' or '.join(usable)}"
+        ) from None
+    return "cpu" if torch.device(asked).type == "cpu" else asked
 
 
 def _arguments() -> argparse.Namespace:

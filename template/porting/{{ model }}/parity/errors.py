@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import re
 import sys
 from collections.abc import Callable
 
 from parity import devices
+
+FULL = re.compile(r"os error (28|122)\b")  # as safetensors tells it: it raises no OSError
+FREE = "free space on this disk, or name another one"
 
 
 class ParityError(Exception):
@@ -29,7 +34,7 @@ def run(main: Callable[[], int]) -> None:
         code = 2
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        print(f"parity: cannot use{where}: {error.strerror or error}; check that it exists", file=sys.stderr)
+        print(f"parity: cannot use{where}: {error.strerror or error}; {_cure(error)}", file=sys.stderr)
         code = 2
     except devices.DeviceError as error:
         print(f"parity: {_line(error)}", file=sys.stderr)
@@ -37,7 +42,17 @@ def run(main: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         print("parity: interrupted", file=sys.stderr)
         code = 130
+    except Exception as error:
+        cure = FREE if FULL.search(str(error)) else devices.LESS if devices.out_of_memory(error) else ""
+        if not cure:
+            raise
+        print(f"parity: {_line(error).rstrip('.')}; {cure}", file=sys.stderr)
+        code = 2
     sys.exit(code)
+
+
+def _cure(error: OSError) -> str:
+    return FREE if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "check that it exists"
 
 
 def _line(error: BaseException) -> str:

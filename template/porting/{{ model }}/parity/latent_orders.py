@@ -40,8 +40,7 @@ class Order:
         return self if size == self.ids.size else Order(known, self.factor) if size == known.size else None
 
     def to_source(self, values: np.ndarray, size: int) -> np.ndarray:
-        """The tensor's values in the source's order, a flat array of ``size``; NaN where the tensor lacks an element.
-        """
+        """The tensor's values in the source's order, a flat array of ``size``; NaN where the tensor lacks an element."""
         known = self.ids.reshape(-1) != NOTHING
         found = np.full(size, np.nan, np.float32)
         found[self.ids.reshape(-1)[known]] = values.reshape(-1)[known]

@@ -36,7 +36,9 @@ def without_padding(recording, names: Iterable[str]) -> dict[str, np.ndarray]:
 
 def marks(arrays: Iterable[np.ndarray]) -> list[np.ndarray]:
     """The masks among a call's arguments, a boolean for each row of a prompt: ones and zeros, or numbers added to scores."""
-    lists = [values for values in arrays if values.ndim > 1 and values.size == len(values) * values.shape[-1] > len(values)]
+    lists = [
+        values for values in arrays if values.ndim > 1 and values.size == len(values) * values.shape[-1] > len(values)
+    ]
     found = [prompt for values in lists for prompt in values.reshape(len(values), -1)]
     added = [prompt == 0 for prompt in found if prompt.dtype.kind == "f" and is_mask(prompt[None])]
     return added + [prompt.astype(bool) for prompt in found if _is_mask(prompt)]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.answers import ABSENT, FAIL, NOT_RUN, STAGE_NAMES, WAIVED
+from parity.files import write_text
 
 LINE = re.compile(r"^(- )\[[ xX]\]( .*<!-- evidence: (\w+) -->)(.*)$", re.MULTILINE)
 SETTING = re.compile(r"(\w+), (\d+)x(\d+), (\d+) steps?, guidance ([\d.e+-]+), (tiny twin, )?")
@@ -84,7 +85,7 @@ def tick(path: Path, results: Iterable, setting: Setting, commit: str) -> list[s
     text = path.read_text(encoding="utf-8")
     changed = LINE.sub(line, text)
     if changed != text:
-        path.write_text(changed, encoding="utf-8")
+        write_text(path, changed)
     return kept
 
 

@@ -394,7 +394,9 @@ class Diagnosis:
         if item is None or before not in self.recording or item.reference.size != item.own.size:
             return result.note or "its result differs"
         latents = self.recording.get(before).reshape(item.reference.shape)
-        return causes_in_values.of_change(latents, item.reference, item.own.reshape(latents.shape)) or "its result differs"
+        return (
+            causes_in_values.of_change(latents, item.reference, item.own.reshape(latents.shape)) or "its result differs"
+        )
 
     def _of_hidden_state(self, result: Result) -> str:
         """Find out which of the reference's hidden states the port's prompt embeddings are, or whether rows were added

@@ -11,6 +11,7 @@ import numpy as np
 from parity.explain.pictures import AMPLIFIED, difference, png, to_picture
 from parity.explain.report_plot import plot
 from parity.explain.session import Comparison
+from parity.files import write_text
 from parity.run.run_trace import IMAGE
 
 STYLE = """
@@ -52,7 +53,7 @@ def write_report(path: Path, title: str, found: Comparison, waivers) -> None:
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>{_text(title)}: parity</title><style>{STYLE}</style>"
     )
-    path.write_text(head + "\n".join(part for part in parts if part) + "</html>\n", encoding="utf-8")
+    write_text(path, head + "\n".join(part for part in parts if part) + "</html>\n")
 
 
 def _answer(found: Comparison) -> str:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from parity.explain.session import Comparison
+from parity.files import write_text
 
 SCHEMA = 1  # increases when a field is renamed, removed, or means something else
 
@@ -29,7 +30,7 @@ def write_report(path: Path, found: Comparison, bisect: bool) -> None:
         "stages": [_stage(result) for result in found.results],
         "verdicts": [_finite(asdict(verdict)) for verdict in found.findings.verdicts],
     }
-    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(report, indent=1) + "\n")
 
 
 def _stage(result) -> dict:

@@ -10,9 +10,13 @@ import sys
 from pathlib import Path
 
 from parity.answers import Answers
+from parity.devices import LESS
 from parity.errors import ParityError
+from parity.record.calibration import gaps_of
+from parity.record.recording import Recording
 
 SCRIPT = "run_reference.py"
+KILLED = f": as a rule the system had no memory left; {LESS}"
 
 
 def settings(facts: dict) -> list[str]:
@@ -26,6 +30,18 @@ def settings(facts: dict) -> list[str]:
     for name, value in facts.get("call", {}).items():
         flags += ["--call", f"{name}={value}"]
     return flags
+
+
+def is_of_run(path: Path, facts: dict) -> bool:
+    """Whether ``path`` is a finished recording of the run with these facts: its settings, checkpoint and libraries."""
+    try:
+        recording = Recording(path)
+        gaps_of(recording)
+    except ParityError:
+        return False
+    known = recording.facts
+    same = all(known.get(name) == facts[name] for name in ("checkpoint", "versions", "device"))
+    return same and settings(known) == settings(facts)
 
 
 def inside(facts: dict, module: str) -> list[str]:
@@ -56,6 +72,9 @@ def run_reference(answers: Answers, flags: list[str], output: Path) -> Path:
     start = [sys.executable] if here else ["uv", "run"]
     command = [*start, str(answers.home / SCRIPT), *flags, "--output", str(output)]
     done = subprocess.run(command, cwd=answers.home, stderr=subprocess.PIPE, text=True)
+    if done.returncode < 0:
+        number = -done.returncode
+        raise ParityError(f"{sentence(flags)} was ended by signal {number}{KILLED * (number == 9)}")
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it failed"])[-1].removeprefix("parity: ")
         raise ParityError(f"{sentence(flags)} failed: {last}")

@@ -22,8 +22,7 @@ from parity.waivers import Waivers
 
 @dataclass
 class Comparison:
-    """``passed`` decides the exit code: no stage is out of tolerance and no module or weight is wrong without a waiver.
-    """
+    """``passed`` decides the exit code: no stage is out of tolerance and no module or weight is wrong without a waiver."""
 
     results: list[Result]
     pairing: pairing.Pairing

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from parity.errors import ParityError
+from parity.files import write_text
 from parity.metrics import relative_error
 from parity.record.recording import Recording
 from parity.record.recording_schema import json_object
+
+GAPS = ".gaps.json"  # instead of a recording's .safetensors
 
 
 class CalibrationRecorder:
@@ -66,7 +69,7 @@ class Calibrations:
         self._events |= self._measured(recording)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = {"run": self.setting, "gaps": self.gaps, "events": sorted(self._events)}
-        self.path.write_text(json.dumps(kept), encoding="utf-8")
+        write_text(self.path, json.dumps(kept))
 
     def _read(self) -> None:
         self.gaps = read_calibration(self.path, self.setting)
@@ -83,7 +86,19 @@ def _is_free(name: str) -> bool:
 
 def write_calibration(path: Path, gaps: dict[str, float], run: str) -> None:
     """``run`` names the recording that the gaps belong to."""
-    path.write_text(json.dumps({"run": run, "gaps": gaps}), encoding="utf-8")
+    write_text(path, json.dumps({"run": run, "gaps": gaps}))
+
+
+def gaps_of(recording: Recording) -> dict[str, float]:
+    """The gaps of a recording; empty if its run measured none. Raises ParityError if that run did not finish."""
+    path = recording.path.with_suffix(GAPS)
+    gaps = read_calibration(path, recording.facts["run"])
+    if recording.facts.get("calibrated") and not gaps:
+        raise ParityError(
+            f"{path} is not of the run that wrote {recording.path.name}, which was interrupted; "
+            f"run {recording.made_by} again"
+        )
+    return gaps
 
 
 def read_calibration(path: Path, run: str) -> dict[str, float]:

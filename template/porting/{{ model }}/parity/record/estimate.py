@@ -7,10 +7,12 @@ The hooks of a real recording run too and only count, so nothing here depends on
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import diffusers
 import numpy as np
@@ -19,10 +21,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from parity import needs
+from parity.memo import Memo
 from parity.progress import process_peak
-from parity.record import claim_needs, components
+from parity.record import claim_needs, components, reading
 from parity.record.guidance import OFF
+from parity.record.probe import changed
 from parity.record.recording import is_denoiser, stride_for
+from parity.record.torch_taps import STAGES
 
 ENOUGH = 3  # steps: the first, one in the middle, the last
 _SECOND = re.compile(r"[^/]*(?:/scheduler)?\.1[./]")  # a name of the second step
@@ -36,9 +41,9 @@ CLAIMS = {
 class Counter:
     """Replaces a Recorder and keeps only sizes. ``bytes`` is what the Recorder would have written."""
 
-    def __init__(self, cap: int | None, half: bool, room: int):
-        self.cap, self.half = cap, half
-        self.bytes, self.tensors = room, 0
+    def __init__(self, run):
+        self.run, self.half = run, run.dtype == "bfloat16"
+        self.bytes, self.tensors, self.step = run.room, 0, 0
         self.sizes: dict[str, int] = {}  # the numbers of each tensor
         self.middle = [0, 0]  # bytes and tensors of the second step, one like all between the first and the last
         self.weights = 0  # bytes of the networks that are in memory together
@@ -49,7 +54,7 @@ class Counter:
         return name in self.sizes
 
     def add(self, name: str, values: np.ndarray, whole: bool = False) -> None:
-        kept = -(-values.size // (1 if whole else stride_for(values.size, self.cap)))
+        kept = -(-values.size // (1 if whole else stride_for(values.size, self.run.cap)))
         width = {"f": 2 if self.half else 4, "b": 1}.get(values.dtype.kind, 8)
         self._count(name, kept * width)
         self.sizes[name] = values.size
@@ -62,6 +67,7 @@ class Counter:
 
     def _count(self, name: str, size: int) -> None:
         self.bytes, self.tensors = self.bytes + size, self.tensors + 1
+        self.step += name.startswith("loop/scheduler.") and "/out/" in name
         if _SECOND.match(name) and (is_denoiser(name) or name.startswith("loop/")):
             self.middle = [self.middle[0] + size, self.middle[1] + 1]
 
@@ -69,13 +75,18 @@ class Counter:
         """Count ``count`` more steps like the second."""
         self.bytes, self.tensors = self.bytes + count * self.middle[0], self.tensors + count * self.middle[1]
 
+    def looks_inside(self, network: str) -> bool:
+        """Whether what a network computes inside is recorded, in the current step of a transformer."""
+        steps = self.run.recorded_steps
+        return self.run.level != STAGES and (steps is None or not is_denoiser(network) or self.step in steps)
+
     def read(self, name: str) -> np.ndarray:
         """An empty image of the decoded image's size, for the encoder."""
         return np.zeros(self._image, np.float32)
 
 
-def sentence(run, seconds: str = "", claim: str = "") -> str:
-    """One line for the user: how much, and for what, or that no estimate is possible."""
+def sentence(run, path: Path, seconds: str = "", claim: str = "") -> str:
+    """One line for the user: how much, and for what, or that no estimate is possible. ``path``: the recording's file."""
     loaded, have = needs.weights(run.model, run.dtype), memory_of(run.device)
     what = {"stages": "the stages", "blocks": "the blocks", "modules": "all modules"}[run.level]
     what = f"everything inside {run.only}" if run.only else CLAIMS.get(claim, what)
@@ -85,12 +96,22 @@ def sentence(run, seconds: str = "", claim: str = "") -> str:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
         memory = needs.of_memory(loaded, 0, have)
         return f"estimate: not possible for this pipeline ({type(error).__name__}: {reason}); at least {memory}"
-    size = f"{run.width}x{run.height}, {run.steps} steps"
+    size = f"{run.width}x{run.height}, {run.steps} step{'s' * (run.steps > 1)}"
     disk = f"{counter.bytes / 1e6:.1f} MB for {what} at {size} ({counter.tensors} tensors)"
-    # On the CPU the whole process counts, including PyTorch and the file that it is reading.
-    base = process_peak() + needs.largest_file(run.model) if run.device == "cpu" else 0
-    memory = needs.of_memory(loaded or counter.weights, base + counter.activations, have)
+    disk += needs.lacking_disk(counter.bytes, path)
+    rest = counter.activations
+    if run.device == "cpu":  # the whole process counts; a file is in memory before a network runs
+        rest = process_peak() + max(_mapped_files(run), rest)
+    memory = needs.of_memory(loaded or counter.weights, rest, have)
     return "; ".join(filter(None, (f"estimate: {disk}", memory, seconds)))
+
+
+def _mapped_files(run) -> int:
+    """Bytes of a network's files that are in memory next to the network."""
+    if run.dtype == "float32" and reading.can_read_by_tensor():
+        return 0
+    stored = needs.largest_file(run.model)
+    return stored if abs(stored - needs.largest(run.model, run.dtype)) > stored / 10 else 0  # else it is the network
 
 
 def is_large(run) -> bool:
@@ -112,27 +133,31 @@ def count(run, claim: str = "") -> Counter:
     """
     pipe = _empty_pipeline(run)
     values = dict.fromkeys((run.guidance, *OFF)) if run.unguided else [run.guidance]
+    memo = Memo(torch.Tensor, _key)
     if len(values) > 1:
-        tried = {value: _count(pipe, replace(run, guidance=value, steps=1)).bytes for value in values}
+        outside = replace(run, steps=1, level=STAGES, only="")
+        tried = {value: _count(pipe, replace(outside, guidance=value), memo).bytes for value in values}
         run = replace(run, guidance=min(tried, key=tried.get))
-    counter = _count(pipe, replace(run, steps=min(run.steps, ENOUGH)))
+    counter = _count(pipe, replace(run, steps=min(run.steps, ENOUGH)), memo)
     counter.add_steps(max(0, run.steps - ENOUGH))
     with torch.no_grad(), _NoQuestions():
         need = claim_needs.of_claim(claim, pipe, counter.sizes)
     if claim == TRAINING:
         claim_needs.train(pipe)
         run = replace(run, steps=claim_needs.steps_of_training(run.steps))
-        counter.activations = max(counter.activations, _count(pipe, run).activations)
+        trained = _count(pipe, run, Memo(torch.Tensor, _key))  # the same calls keep more now
+        counter.activations = max(counter.activations, trained.activations)
     counter.bytes += need.disk
     counter.activations += need.memory
     return counter
 
 
-def _count(pipe, run) -> Counter:
+def _count(pipe, run, memo: Memo) -> Counter:
     from parity.record import reference
 
-    counter = Counter(run.cap, run.dtype == "bfloat16", run.room)
-    undo, live = _bridge(pipe), _Live(pipe)
+    counter = Counter(run)
+    live = _Live(pipe)
+    undo = _bridge(pipe, _Remembered(memo, counter, live))
     autocast, torch.autocast = torch.autocast, lambda *args, **kwargs: contextlib.nullcontext()
     try:
         with torch.no_grad(), _NoQuestions(), live:
@@ -172,8 +197,8 @@ def _give_values(vae) -> None:
             module._buffers[name] = torch.ones(buffer.shape, dtype=buffer.dtype)
 
 
-def _bridge(pipe) -> list[Callable[[], None]]:
-    """Inside this context, each network takes the pipeline's tensors as shapes and returns zeros."""
+def _bridge(pipe, remembered: _Remembered) -> list[Callable[[], None]]:
+    """From now on, each network takes the pipeline's tensors as shapes and returns zeros. The result undoes that."""
     empty = _Empty()
     undo = []
     for name, part in pipe.components.items():
@@ -181,7 +206,8 @@ def _bridge(pipe) -> list[Callable[[], None]]:
             continue
         after = part.register_forward_hook(lambda module, args, result: _mapped(result, _zeros))
         before = part.register_forward_pre_hook(_entering(empty, "text" in name, after.id), with_kwargs=True)
-        undo += [before.remove, after.remove]
+        part.forward = remembered.around(name, part.forward)
+        undo += [before.remove, after.remove, functools.partial(delattr, part, "forward")]
     for method in ("decode", "encode"):
         if hasattr(getattr(pipe, "vae", None), method):
             undo.append(_wrap(pipe.vae, method, empty))
@@ -197,6 +223,29 @@ def _entering(empty: _Empty, text: bool, last: int):
         return _mapped(args, empty), kwargs
 
     return hook
+
+
+class _Remembered:
+    """A network that was called with the same shapes before runs again only if something inside it is recorded."""
+
+    def __init__(self, memo: Memo, counter: Counter, live: _Live):
+        self.memo, self.counter, self.live = memo, counter, live
+
+    def around(self, name: str, forward):
+        @functools.wraps(forward)
+        def remembering(*args, **kwargs):
+            known = None if self.counter.looks_inside(name) else self.memo.get(name, args, kwargs)
+            if known is None:
+                result, peak = self.live.during(lambda: forward(*args, **kwargs))
+                # Of each tensor, one number is kept.
+                kept = changed(result, lambda tensor: tensor.new_empty(()).expand(tensor.shape))
+                self.memo.put(name, args, kwargs, (kept, peak))
+                return result
+            kept, peak = known
+            self.live.rise(peak)
+            return changed(kept, lambda tensor: tensor.new_empty(tensor.shape))
+
+        return remembering
 
 
 def _wrap(vae, method: str, empty: _Empty) -> Callable[[], None]:
@@ -256,6 +305,17 @@ class _Live(TorchDispatchMode):
                 self._count(tensor.untyped_storage())
         return result
 
+    def during(self, compute: Callable[[], object]) -> tuple[object, int]:
+        """A result, and the most bytes that existed while it was computed, besides those from before."""
+        before, most, self.most = self._now, self.most, self._now
+        result, peak = compute(), self.most - before
+        self.most = max(most, self.most)
+        return result, peak
+
+    def rise(self, size: int) -> None:
+        """Count ``size`` bytes that exist for a moment."""
+        self.most = max(self.most, self._now + size)
+
     def _count(self, storage) -> None:
         key, size = id(storage), storage.nbytes()
         if key not in self._known:
@@ -276,6 +336,10 @@ def _attention(function, query, key, value, *args, **kwargs):
         one = query.square().sum(-1, keepdim=True) + key.square().mean() + value.square().mean()
         return one.expand(*query.shape[:-1], value.shape[-1]).contiguous()
     return query.new_empty(*query.shape[:-1], value.shape[-1])  # the real function does not store a table of all pairs
+
+
+def _key(tensor: torch.Tensor) -> bytes:
+    return f"{tensor.dtype}{tuple(tensor.shape)}".encode()
 
 
 def _shape(tensor: torch.Tensor) -> torch.Tensor:

@@ -196,8 +196,7 @@ def find_orders(pipe, call: Callable[[], object], outputs: dict, noise: int, ste
 def _input_orders(
     found: dict[str, Order], links: np.ndarray, size: int
 ) -> tuple[dict[str, list[Order]], dict[str, dict]]:
-    """For each transformer, the order of its latents in its first call, row by row, and the argument that holds them.
-    """
+    """For each transformer, the order of its latents in its first call, row by row, and the argument that holds them."""
     rows: dict[str, list[Order]] = {}
     facts: dict[str, dict] = {}
     for place, order in found.items():

@@ -6,6 +6,7 @@ Tensor names are ``<stage>/<module path>/<in|out>/<n>``. Tensors larger than ``c
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from parity import files
 from parity.errors import ParityError
 from parity.record import recording_schema
 from parity.record.padding import PaddingLast
@@ -89,7 +91,7 @@ class Recorder:
         self._wholes: dict[tuple, str] = {}  # whole tensors: a digest of their values, and the first event with it
         self._written = 0
         self._reserved = (len(json.dumps(json.dumps(facts))) + room) // 8 * 8
-        self._part = self.path.with_name(self.path.name + ".part")
+        self._part = files.part_of(self.path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self._part, "w+b")
         self._file.seek(self._reserved)
@@ -98,11 +100,17 @@ class Recorder:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        if kind is None:
-            self._finish()
-        else:
-            self._file.close()
-            self._part.unlink(missing_ok=True)
+        try:
+            if kind is None:
+                self._finish()
+        except OSError as failed:
+            files.name(failed, self.path)
+            raise
+        finally:
+            with contextlib.suppress(OSError):  # on a full disk, the rest in its buffer cannot be written
+                self._file.close()
+            files.remove(self._part)
+            files.name(error, self.path)
 
     def __contains__(self, name: str) -> bool:
         return name in self._events

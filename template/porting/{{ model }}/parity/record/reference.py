@@ -17,7 +17,7 @@ from parity import devices
 from parity.errors import ParityError
 from parity.progress import Progress, of_stage
 from parity.record import components, edit, guidance, sizes
-from parity.record.calibration import CalibrationRecorder, Calibrations, write_calibration
+from parity.record.calibration import GAPS, CalibrationRecorder, Calibrations, write_calibration
 from parity.record.probe import Reached, find_orders, noise_changed
 from parity.record.recording import HEADER_ROOM, LONG_HEADER_ROOM, Recorder, Recording
 from parity.record.resident_networks import Parts, peak
@@ -123,6 +123,7 @@ def record(reference: Reference, run: Run, path: Path, calibrate: bool) -> Recor
     facts = facts_of(pipe, run) | {"weights": parts.weights}
     facts["run"] = _digest(facts)
     half = run.dtype == "bfloat16"
+    facts["calibrated"] = calibrate and not half
     with Recorder(path, facts, cap=run.cap, half=half, room=run.room) as sink, _told_in_one_line(pipe, run):
         parts.remember = run.level == STAGES  # otherwise the insides of the networks are recorded
         taps = _pass(pipe, run, sink, began=lambda stage: progress(of_stage(stage, run.steps)))
@@ -130,8 +131,9 @@ def record(reference: Reference, run: Run, path: Path, calibrate: bool) -> Recor
         _note_size(pipe, run, sink.read("vae_decode/vae/out/0").shape, facts)
     print(guidance.sentence(run, facts["applied"], asked))
     recording = Recording(path)
-    if calibrate and run.dtype == "float32":
-        _calibrate(reference, run, recording, facts)
+    if facts["calibrated"]:
+        with _told_in_one_line(pipe, run):
+            _calibrate(reference, run, recording, facts)
     return recording
 
 
@@ -148,7 +150,7 @@ def _calibrate(reference: Reference, run: Run, recording: Recording, facts: dict
             reference.parts.change(torch.float32)
             gaps |= _gaps_of_weights(reference.pipe, run, recording)
         known.add(recording, gaps)
-    write_calibration(recording.path.with_suffix(".gaps.json"), known.gaps, facts["run"])
+    write_calibration(recording.path.with_suffix(GAPS), known.gaps, facts["run"])
 
 
 def _digest(facts: dict) -> str:

@@ -17,7 +17,7 @@ import torch
 from parity.memo import Memo
 from parity.needs import SPARE
 from parity.progress import process_peak
-from parity.record import components
+from parity.record import components, reading
 from parity.record.fingerprints import fingerprint
 from parity.record.probe import changed
 from parity.record.recording import is_denoiser
@@ -100,7 +100,7 @@ class Parts:
     def _load(self, name: str) -> torch.nn.Module:
         kind = self._kinds[name]
         stored, *changes = self._dtypes
-        with _nothing_kept(kind) if stored == torch.float32 else contextlib.nullcontext():
+        with _in_float32(kind) if stored == torch.float32 else contextlib.nullcontext():
             part = kind.from_pretrained(str(self.folder / name), torch_dtype=stored).eval()
         for dtype in changes:
             part.to(dtype)
@@ -168,17 +168,17 @@ def size(part: torch.nn.Module) -> int:
 
 
 @contextlib.contextmanager
-def _nothing_kept(kind: type) -> Iterator[None]:
-    """diffusers needs accelerate to keep some layers in float32. If all are loaded in float32, it is not needed."""
+def _in_float32(kind: type) -> Iterator[None]:
+    """What loading a whole network in float32 needs: little memory, and not accelerate, which keeps some layers in it."""
     kept = getattr(kind, "_keep_in_fp32_modules", None)
-    if not kept:
-        yield
-        return
-    kind._keep_in_fp32_modules = None
+    if kept:
+        kind._keep_in_fp32_modules = None
     try:
-        yield
+        with reading.by_tensor():
+            yield
     finally:
-        kind._keep_in_fp32_modules = kept
+        if kept:
+            kind._keep_in_fp32_modules = kept
 
 
 def _on(kind: type, device: str) -> type:

@@ -55,8 +55,7 @@ def record(loaded: reference.Reference, run: reference.Run, path: Path) -> Recor
 
 
 def _data(pipe, run: reference.Run, plain: Recording, picture: Path) -> dict[str, np.ndarray]:
-    """The latents of a picture that is drawn to ``picture``: the correct ones, and those with mistakes that ports make.
-    """
+    """The latents of a picture that is drawn to ``picture``: the correct ones, and those with mistakes that ports make."""
     pictures.default_picture(picture, run.width, run.height)
     if "layout/vae/in/0" not in plain or not hasattr(pipe, "image_processor"):
         return {}  # which latent is which, or how the pipeline reads a picture, is not known

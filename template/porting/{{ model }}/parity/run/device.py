@@ -13,7 +13,8 @@ def use(name: str) -> None:
     try:
         mx.set_default_device(getattr(mx, name))
     except (ValueError, RuntimeError) as error:
-        raise ParityError(f"--device {name}: {error}; leave it out, or install the MLX that has it") from None
+        reason = str(error).rstrip(".")
+        raise ParityError(f"--device {name}: {reason}; leave it out, or install the MLX that has it") from None
 
 
 def stop_if_lacking(error: BaseException) -> None:

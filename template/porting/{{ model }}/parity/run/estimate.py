@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from parity import needs
 from parity.answers import STAGE_NAMES
+from parity.devices import LESS
 from parity.record.components import is_network, read_json
 from parity.record.recording import HEADER_ROOM, Recording
 from parity.run.residents import ROOM
@@ -17,7 +18,7 @@ from parity.run.strips import MOST
 # Pictures of a decoder's widest block that are in memory together, and more of them that a convolution makes on the
 # CPU, of the 3x3 neighbours of each number. Measured on twins of two families.
 PICTURES, WINDOWS = 5, 18
-LESS = f"{needs.LESS}, --stage runs one stage by itself"
+LESS = f"{LESS}, --stage runs one stage by itself"
 SMALLER = "a recording with a smaller --size takes less besides the weights"
 RESULT = "vae_decode/vae/out/0", "noise/pipeline/out/0"  # one stage's result: a picture, or latents
 

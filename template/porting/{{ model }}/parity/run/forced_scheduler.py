@@ -1,5 +1,4 @@
-"""The port's scheduler in a run: its schedule and its steps are compared, and in a forced run they are the reference's.
-"""
+"""The port's scheduler in a run: its schedule and its steps are compared, and in a forced run they are the reference's."""
 
 from __future__ import annotations
 

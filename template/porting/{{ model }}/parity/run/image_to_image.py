@@ -102,7 +102,9 @@ class _Run:
         finally:
             patches.undo()
         if self.first is None or self.picture is None:
-            raise ParityError("image-to-image ran no step of an mflux scheduler, or decoded no picture; it must do both")
+            raise ParityError(
+                "image-to-image ran no step of an mflux scheduler, or decoded no picture; it must do both"
+            )
         return self.first, self.picture
 
     def _normal(self, original):

@@ -194,8 +194,7 @@ def _long(values: np.ndarray) -> tuple[int, ...]:
 def _find(
     recorded: RecordedCalls, own: np.ndarray, free: list[str]
 ) -> tuple[tuple[str, ...], np.ndarray, float] | None:
-    """The reference's input for one of the port's arrays: its names, its values as the port has them, and the distance.
-    """
+    """The reference's input for one of the port's arrays: its names, its values as the port has them, and the distance."""
     found = []
     for name in free:
         reference = recorded.get(name)

@@ -32,8 +32,7 @@ def rows(adapter, spec: SimpleNamespace, item, schemes: dict, waivers: Waivers) 
 
 
 class _Watched:
-    """What the trainer asks the adapter for: ``steps``, their ``sigmas``, and the loss of each over its plain square.
-    """
+    """What the trainer asks the adapter for: ``steps``, their ``sigmas``, and the loss of each over its plain square."""
 
     def __init__(self, adapter, spec: SimpleNamespace, item):
         from mflux.models.common.training.dataset.batch import Batch

@@ -1,5 +1,4 @@
-"""Convolutions of large pictures in strips of rows: on some devices a whole one takes ten times the picture's memory.
-"""
+"""Convolutions of large pictures in strips of rows: on some devices a whole one takes ten times the picture's memory."""
 
 from __future__ import annotations
 
