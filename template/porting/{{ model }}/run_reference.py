@@ -119,16 +119,14 @@ def _say(line: str) -> None:
 
 
 def _plan(args: argparse.Namespace, answers: Answers, folder: Path, device: str):
-    from parity.record import (
-        reference,
-        sizes,
-        torch_taps as taps,
-    )
+    from parity.record import reference, sizes, torch_taps
 
     if args.edit is not None and _kind(args):
         raise ParityError(f"--edit and --{_kind(args)} are two recordings; give one of them")
-    level = taps.MODULES if args.modules or args.module else taps.BLOCKS if args.blocks else taps.STAGES
-    whole = level == taps.STAGES and not (args.lora or args.training)
+    level = (
+        torch_taps.MODULES if args.modules or args.module else torch_taps.BLOCKS if args.blocks else torch_taps.STAGES
+    )
+    whole = level == torch_taps.STAGES and not (args.lora or args.training)
     width, height = sizes.small(folder, answers.size_multiple)
     if args.size or whole:
         width, height = size_of(args.size) if args.size else sizes.usual(answers.size_multiple)
