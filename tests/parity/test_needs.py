@@ -87,8 +87,23 @@ def test_seconds_are_scaled_from_a_timed_run(tmp_path):
     from parity.needs import Timings
 
     assert Timings(tmp_path).sentence("port", 4).startswith("seconds: unknown")
-    progress = SimpleNamespace(seconds=20.0, seconds_in_steps=lambda: 8.0)
+    progress = SimpleNamespace(seconds=20.0, seconds_of_a_step=lambda: 4.0)
     Timings(tmp_path).keep("port", progress, steps=2)
     assert Timings(tmp_path).sentence("port", 4) == "28 s, by the steps of a run that took 20 s"
     (tmp_path / "timings.json").write_text("[1]")
     assert Timings(tmp_path).sentence("port", 4).startswith("seconds: unknown")
+
+
+def test_loading_is_no_part_of_a_later_step(monkeypatch):
+    from parity import progress
+
+    for texts, step in (
+        (["text_encoder", "transformer, step 1 of 2", "transformer is loaded", "transformer, step 2 of 2", "vae"], 10),
+        (["transformer, step 1 of 1", "transformer is loaded", "vae_decode"], 20),  # nothing better is known
+        (["loop: transformer, step 1 of 2", "loop: transformer, step 2 of 2", "whole: transformer, step 1 of 2"], 20),
+    ):
+        timed = progress.Progress("reference")
+        timed._start = 0
+        timed._marks = [(text, 10 * n) for n, text in enumerate(texts)]
+        monkeypatch.setattr(progress.time, "monotonic", lambda end=10 * len(texts): end)
+        assert timed.seconds_of_a_step() == step, texts

@@ -83,14 +83,14 @@ class Timings:
 
     def keep(self, key: str, progress, steps: int) -> None:
         """Store what ``progress`` timed in a run of ``steps`` steps."""
-        self.known[key] = {"seconds": progress.seconds, "steps": steps, "in_steps": progress.seconds_in_steps()}
+        self.known[key] = {"seconds": progress.seconds, "steps": steps, "step": progress.seconds_of_a_step()}
         write_text(self.path, json.dumps(self.known))
 
     def sentence(self, key: str, steps: int) -> str:
         """The seconds of a run of ``steps``, from a run of the same setting whose steps were timed."""
         try:
             timed = self.known[key]
-            seconds = timed["seconds"] + timed["in_steps"] * (steps - timed["steps"]) / timed["steps"]
+            seconds = timed["seconds"] + timed["step"] * (steps - timed["steps"])
         except (KeyError, TypeError, ZeroDivisionError):
             return (
                 "seconds: unknown until one run of this checkpoint and size has been timed; --steps 1 is the shortest"

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from parity.needs import in_words
 
+LOADED = " is loaded"  # ends the line of a network that is being read; the step that needs it goes on
+
 
 class Progress:
     """``progress("transformer, step 2 of 4")`` prints a line with the seconds since the start; repeats are skipped.
@@ -30,10 +32,18 @@ class Progress:
         self._marks.append((text, self.seconds))
         print(f"{self.who}: {text} ({self.figures()})", file=sys.stderr, flush=True)
 
-    def seconds_in_steps(self) -> float:
-        """The seconds spent in denoising steps so far."""
-        ends = [start for _, start in self._marks[1:]] + [self.seconds] * bool(self._marks)
-        return sum(end - start for (text, start), end in zip(self._marks, ends, strict=True) if ", step " in text)
+    def seconds_of_a_step(self) -> float:
+        """How much longer the run takes with one more denoising step. The first step of a pass may load a network."""
+        marks = [mark for mark in self._marks if not mark[0].endswith(LOADED)]
+        ends = [start for _, start in marks[1:]] + [self.seconds]
+        passes: list[list[float]] = []
+        for (text, start), end in zip(marks, ends, strict=True):
+            if ", step 1 of " in text:
+                passes.append([])
+            if ", step " in text and passes:
+                passes[-1].append(end - start)
+        later = [one[1:] or one for one in passes]
+        return sum(sum(one) / len(one) for one in later)
 
     def figures(self) -> str:
         """The seconds and the peak memory so far."""

@@ -16,7 +16,7 @@ import torch
 
 from parity.memo import Memo
 from parity.needs import SPARE
-from parity.progress import process_peak
+from parity.progress import LOADED, process_peak
 from parity.record import components, reading
 from parity.record.fingerprints import fingerprint
 from parity.record.probe import changed
@@ -61,7 +61,7 @@ class Parts:
         for other in [other for other in self._read if other != STAYS]:
             if sum(self._bytes[one] for one in (*self._read, name)) > self.limit and not self.keep:
                 self.free(other)
-        self.say(f"{name} is loaded")
+        self.say(f"{name}{LOADED}")
         restore(self.networks[name], self._load(name))
         self._move(name)
 
@@ -84,7 +84,7 @@ class Parts:
             self._bytes[name] = size(part)
 
     def _add(self, name: str) -> None:
-        self.say(f"{name} is loaded")
+        self.say(f"{name}{LOADED}")
         part = self._load(name)
         self.weights |= weights(name, part)
         self.rounds = self.rounds or is_denoiser(name) and not all(map(_is_short, part.parameters()))
