@@ -145,7 +145,7 @@ def _count(names: list[str]) -> str:
 
 def _foreign(keys: list[LoraKey]) -> list[tuple[str, str]]:
     counts = Counter(key.prefix for key in keys if key.of_text_encoder)
-    why = "it belongs to a text encoder; mflux applies LoRAs only to the transformer"
+    why = "a text encoder's; mflux applies LoRAs only to the transformer"
     return [
         (f"{prefix}*", f"{count} {'key is' if count == 1 else 'keys are'} {why}") for prefix, count in counts.items()
     ]
