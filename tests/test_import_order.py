@@ -15,7 +15,7 @@ HOOKS = (
     "checks/engine", "checks/rules", "checks", "update", "guide", "json_output", "commands", "cli", "__main__",
 )  # fmt: skip
 PARITY = (
-    "devices", "errors", "answers", "metrics", "needs", "progress", "waivers", "float32_floor", "latent_orders", "memo", "record", "compare", "run", "explain",
+    "files", "devices", "errors", "answers", "metrics", "needs", "progress", "waivers", "float32_floor", "latent_orders", "memo", "record", "compare", "run", "explain",
 )  # fmt: skip
 PACKAGES = {
     "mflux_port": (PROJECT / "hooks/mflux_port", HOOKS),
