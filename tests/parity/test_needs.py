@@ -105,5 +105,6 @@ def test_loading_is_no_part_of_a_later_step(monkeypatch):
         timed = progress.Progress("reference")
         timed._start = 0
         timed._marks = [(text, 10 * n) for n, text in enumerate(texts)]
-        monkeypatch.setattr(progress.time, "monotonic", lambda end=10 * len(texts): end)
+        end = 10 * len(texts)
+        monkeypatch.setattr(progress.time, "monotonic", lambda end=end: end)
         assert timed.seconds_of_a_step() == step, texts
