@@ -100,6 +100,7 @@ def test_loading_is_no_part_of_a_later_step(monkeypatch):
     for texts, step in (
         (["text_encoder", "transformer, step 1 of 2", "transformer is loaded", "transformer, step 2 of 2", "vae"], 10),
         (["transformer, step 1 of 1", "transformer is loaded", "vae_decode"], 20),  # nothing better is known
+        ([], 0),  # a claim without a step
         (["loop: transformer, step 1 of 2", "loop: transformer, step 2 of 2", "whole: transformer, step 1 of 2"], 20),
     ):
         timed = progress.Progress("reference")

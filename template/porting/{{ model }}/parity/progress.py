@@ -35,7 +35,7 @@ class Progress:
     def seconds_of_a_step(self) -> float:
         """How much longer the run takes with one more denoising step. The first step of a pass may load a network."""
         marks = [mark for mark in self._marks if not mark[0].endswith(LOADED)]
-        ends = [start for _, start in marks[1:]] + [self.seconds]
+        ends = [start for _, start in marks[1:]] + [self.seconds] * bool(marks)
         passes: list[list[float]] = []
         for (text, start), end in zip(marks, ends, strict=True):
             if ", step 1 of " in text:
