@@ -25,9 +25,14 @@ def ignored_files(root: Path, model: str) -> list[str]:
     if not shown:
         return []
     template = project_root() / "template"
-    listed = [path.relative_to(template).as_posix() for path in template.rglob("*") if path.is_file()]
+    listed = [path.relative_to(template).as_posix() for path in template.rglob("*") if _is_template(path)]
     rendered = _patterns(listed, model)
     return [name for name in _names(shown) if rendered.fullmatch(name) or _is_source(name, places[0])]
+
+
+def _is_template(path: Path) -> bool:
+    # Copier leaves out what Python compiled, too.
+    return path.is_file() and path.parent.name != "__pycache__"
 
 
 def ignored_line(model: str, ignored: list[str]) -> str:
