@@ -1,4 +1,4 @@
-"""The latents of a training picture: right ones pass, and a missing or a second normalisation is named."""
+"""Rows of a training step: right latents pass, a missing or second normalisation is named, and so is a wrong loss."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ def test_error_in_the_latents_is_named(name):
 def test_latents_of_another_picture_fail():
     note = training.data(RECORDING, LATENTS["right"][::-1]).note
     assert note == "the picture's latents differ from the reference's"
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        (float("nan"), "nan; the reference's is 0.5"),
+        (float("inf"), "inf; the reference's is 0.5"),
+        (32.0, "64 times the reference's, a sum over the latents and not their mean"),
+        (4.0, "8 times the reference's, a sum over some of the latents' axes and not their mean"),
+        (0.55, "0.55; the reference's is 0.5"),
+    ],
+)
+def test_wrong_loss_is_a_failing_row(own, words):
+    row = training.loss({"noise - clean": 0.5}, own, latents=64)
+    assert row.status == "FAIL" and row.note.endswith(words)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from parity.answers import FAIL, NOT_RUN, PASS
@@ -53,7 +55,7 @@ def loss(losses: dict[str, float], own: float, latents: int) -> Row:
         return Row("loss", PASS, gap, LOSS)
     other = next((target for target, value in losses.items() if abs(own - value) <= LOSS * value), "")
     note = f"{own:.6g}; the reference's is {right:.6g}"
-    times = round(own / right)
+    times = round(own / right) if math.isfinite(own / right) else 0
     if other:
         note += f": the target is {other}, not noise - clean"
     elif times > 1 and latents % times == 0 and abs(own / right / times - 1) <= LOSS:
