@@ -14,7 +14,7 @@ from mflux_port.draft.forward.record.groups import group_of
 from mflux_port.draft.forward.record.init_arrays import arguments_kept
 from mflux_port.draft.forward.record.recorder import ModuleCall, clone
 from mflux_port.draft.forward.record.small_inputs import scaled_calls
-from mflux_port.draft.forward.twin.inputs import find_runs, vae_runs
+from mflux_port.draft.forward.twin.runs import find_runs, vae_runs
 from mflux_port.draft.forward.twin.twin import make_twin, randomise
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))

@@ -16,7 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from drafted_twin import DraftedTwin, drafted_twin, short  # noqa: E402
 from mflux_port.draft.forward.proof.replay import FLOOR  # noqa: E402
-from mflux_port.draft.forward.twin.inputs import Case, find_runs, text_runs, vae_runs  # noqa: E402
+from mflux_port.draft.forward.twin.inputs import Case  # noqa: E402
+from mflux_port.draft.forward.twin.runs import find_runs, text_runs, vae_runs  # noqa: E402
 
 CASES = (
     Case(20, 4, 3, 1, 11),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mflux_port.draft.forward.record.small_inputs import largest_number
-from mflux_port.draft.forward.twin.inputs import find_runs, text_runs, unknown_inputs, vae_runs
+from mflux_port.draft.forward.twin.runs import find_runs, text_runs, unknown_inputs, vae_runs
 from mflux_port.draft.forward.twin.small_config import small_config
 from mflux_port.port.text_encoders import part_of
 

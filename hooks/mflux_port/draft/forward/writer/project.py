@@ -11,7 +11,7 @@ from mflux_port.draft.forward.record.facts import MANY, Fact
 from mflux_port.draft.forward.record.provenance import Provenance, argument
 from mflux_port.draft.forward.record.recorder import Recording
 from mflux_port.draft.forward.record.sources import Source, key_of
-from mflux_port.draft.forward.twin.inputs import FIXED
+from mflux_port.draft.forward.twin.runs import FIXED
 
 
 @dataclass
