@@ -26,7 +26,7 @@ def turned_axis(reference: np.ndarray, own: np.ndarray) -> str:
     """Whether the last axis holds the reference's numbers transposed, as when heads are the inner axis."""
     if reference.shape != own.shape or not reference.size:
         return ""
-    size, most = reference.shape[-1], explains(reference, own)
+    size, most = reference.shape[-1], remaining(reference, own)
     for heads in (n for n in range(2, size) if size % n == 0):
         turned = own.reshape(*own.shape[:-1], heads, size // heads).swapaxes(-1, -2).reshape(own.shape)
         if np.linalg.norm(turned - reference) <= most:
@@ -34,8 +34,11 @@ def turned_axis(reference: np.ndarray, own: np.ndarray) -> str:
     return ""
 
 
-def explains(reference: np.ndarray, own: np.ndarray) -> float:
-    """How far values may be from the reference's in the right order: nearly all of the difference is gone, but rounding."""
+def remaining(reference: np.ndarray, own: np.ndarray) -> float:
+    """The distance that may remain between ``own`` in the right order and the reference.
+
+    Rounding remains, and a twentieth of the difference as it is now.
+    """
     norm, gap = np.linalg.norm(reference), np.linalg.norm(own - reference)
     return float(max(SAME * norm, min(gap, norm) / 20))
 

@@ -11,7 +11,7 @@ from parity.compare import masks
 from parity.compare.alignment import align
 from parity.compare.limits import ROUNDED
 from parity.compare.rotation import is_table, of_tables
-from parity.compare.rows import explains, turned_axis
+from parity.compare.rows import remaining, turned_axis
 from parity.metrics import Distance, is_short, relative_error
 
 if TYPE_CHECKING:  # they need MLX, the numbers here do not
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # they need MLX, the numbers here do not
     from parity.run.module_judge import ModuleJudge
 
 GATED = ("mlp", "ff", "feed_forward", "act", "swiglu", "glu")
-SMALL = 1e-3  # share of a change that is no more than rounding
+SMALL = 1e-3  # share of a change that is only rounding
 MOVED = 0.05  # values in another order are far from the reference; near values differ by rounding only
 DIFFERS = {"float32": 1e-3, "bfloat16": 0.03}  # an input nearer than this is the same one, rounded
 FEW = 4  # numbers of a timestep or a scale
@@ -249,7 +249,7 @@ def _halves(reference: np.ndarray, own: np.ndarray) -> bool:
     if own.shape != reference.shape or own.shape[-1] % 2:
         return False
     swapped = np.roll(own, own.shape[-1] // 2, axis=-1)
-    return float(np.linalg.norm(swapped - reference)) < explains(reference, own)
+    return float(np.linalg.norm(swapped - reference)) < remaining(reference, own)
 
 
 def _by_name(call: Call) -> str:
